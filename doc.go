@@ -1,0 +1,46 @@
+// Package zapi sets the privacy of WhatsApp numbers that are connected through Z-API: who sees last seen, the profile
+// photo and the online state, per contact too.
+//
+//	client, err := zapi.NewClient(zapi.Credentials{InstanceID: …, Token: …, ClientToken: …})
+//	…
+//	err = client.SetLastSeen(ctx, zapi.VisibilityContactBlacklist, zapi.Disallow("+55 44 91111-1111"))
+//
+// # Authentication
+//
+// Z-API knows an instance by its ID and token, and the account by its security token, the Client-Token: see
+// [Credentials] and [CredentialsFromEnv]. A process with many instances makes one [Client] with [NewClient] and the
+// others with [Client.ForInstance]; all of them share their connections.
+//
+// # Validation
+//
+// Unknown values, changes without a blacklist, malformed phones and contradictions are refused before anything is sent.
+// A phone may be written with "+", blanks, "-", "." and parentheses; what is sent is 7 to 15 digits, or a WhatsApp
+// private id, digits@lid. A blacklist belongs to one setting, and the API changes it by deltas: see [Disallow] and [Allow].
+//
+// # Errors
+//
+// Every error of a call is one of three, so that the caller knows what happened:
+//
+//   - [*ValidationError]: nothing was sent; the program or its input is wrong.
+//   - [*APIError]: the API answered, and the answer was no success.
+//   - [*TransportError]: there was no whole answer, so whether the call was applied is unknown.
+//
+// Tell the kinds apart with [errors.Is] against [ErrUnauthorized], [ErrNotFound], [ErrRateLimited] and their like.
+// Success is only a 200 with one JSON object whose success is true: a redirect, a page of HTML with status 200 or
+// {"success": false} are failures. Redirects are never followed.
+//
+// # Retries
+//
+// Nothing is retried yet. Every call sets a value, so it can be repeated safely by the caller.
+//
+// # Secrets
+//
+// The instance token is part of the URL and the Client-Token is a header. Both are put into a request at the last hop,
+// under all middleware, and taken out of what the server echoes. So they are in no error, no log, no middleware and no
+// way of printing anything of this package. Only the transport sees them: see [WithTransport].
+//
+// # Testing
+//
+// Package [github.com/zapi-go/zapi/zapitest] is a fake server with state. To mock the network instead, hand
+// [WithTransport] a transport such as httpmock's.
+package zapi

@@ -1,0 +1,192 @@
+package zapi
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// All calls go one way, and what fails on it is one of three errors:
+//
+//	method: validate, encode → do → attempt: resty → middleware → lastHop: reveal → transport
+//	           check, decode ←    ←                             ← conceal         ←
+
+// request is one call, validated and encoded.
+type request struct {
+	op     string // the route, "privacy/last-seen"
+	method string
+	query  string // encoded
+	body   []byte // nil for none at all; an empty one still says that it is JSON and how long
+}
+
+// answer is one HTTP answer.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+	err    error // why the body is of no use, although the answer is whole
+}
+
+// object holds the members of an answer by their exact names.
+type object map[string]json.RawMessage
+
+// do sends one call. Of a 200 that reports no error, accept says what is wrong with it, or "".
+func (c *Client) do(ctx context.Context, r request, accept func(object) string) error {
+	if err := c.validate(r.op); err != nil {
+		return err
+	}
+	if ctx == nil {
+		return &ValidationError{r.op, "ctx", "must not be nil"}
+	}
+	if err := ctx.Err(); err != nil {
+		return &TransportError{Op: r.op, Err: err}
+	}
+	// One attempt. The limiter before it, the loop around it and the log behind it belong here.
+	a, err := c.attempt(ctx, r)
+	if err != nil {
+		return &TransportError{Op: r.op, Attempts: 1, Err: err}
+	}
+	if apiErr := c.check(r.op, a, accept); apiErr != nil {
+		apiErr.Attempts = 1
+		return apiErr
+	}
+	return nil
+}
+
+// attempt sends the request once and reads the answer. Its error holds no secret.
+func (c *Client) attempt(ctx context.Context, r request) (answer, error) {
+	conn := c.connection
+	bounded, cancel := ctx, context.CancelFunc(func() {})
+	if conn.timeout > 0 {
+		bounded, cancel = context.WithTimeout(ctx, conn.timeout)
+	}
+	defer cancel()
+
+	placeholder := routeURL(conn.base, c.instanceID, "-", r.op)
+	placeholder.RawQuery = r.query
+	ex := &exchange{client: c, method: r.method, op: r.op, path: placeholder.Path}
+	req := conn.resty.R().SetContext(context.WithValue(bounded, exchangeKey{}, ex))
+	if r.body != nil {
+		req.SetHeader("Content-Type", "application/json").SetBody(r.body)
+	}
+	resp, err := req.Execute(r.method, placeholder.String())
+	if err != nil {
+		return answer{}, c.cause(ctx, bounded, err)
+	}
+	body, err := readBody(resp.RawBody())
+	_ = resp.RawBody().Close() // read to its end or given up
+	if err != nil && !isWhole(err) {
+		return answer{}, c.cause(ctx, bounded, err)
+	}
+	return answer{resp.StatusCode(), resp.Header(), ex.originalBody(body), err}, nil
+}
+
+// cause says why there is no whole answer: the caller's context, the timeout, or the network.
+func (c *Client) cause(ctx, bounded context.Context, err error) error {
+	if ended := contextEnd(ctx); ended != nil {
+		return ended
+	}
+	if contextEnd(bounded) != nil {
+		return timeoutError(c.connection.timeout)
+	}
+	return c.secrets.redactor().cause(err)
+}
+
+// contextEnd is ctx.Err, and right too when the network notices a deadline before the context does.
+func contextEnd(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok && ctx.Err() == nil && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return ctx.Err()
+}
+
+// timeoutError is the end of [WithTimeout]. It is no [context.DeadlineExceeded]: that is the caller's.
+type timeoutError time.Duration
+
+func (e timeoutError) Error() string {
+	return fmt.Sprintf("no whole answer within %v", time.Duration(e))
+}
+func (e timeoutError) Timeout() bool { return true }
+
+// check tells a success, nil, from a failure.
+func (c *Client) check(op string, a answer, accept func(object) string) *APIError {
+	members, reason := parseObject(a)
+	code, message := textOf(members["error"]), textOf(members["message"])
+	kind := kindOf(a.status, code)
+	switch {
+	case a.status >= 300 && a.status < 400:
+		reason = "redirects are not followed"
+	case a.status != http.StatusOK:
+		reason = "" // the status says it all
+	case reason != "":
+		kind = ErrUnexpectedResponse
+	case string(members["success"]) == "false":
+		kind, reason = cmp.Or(kind, ErrRejected), "success is false"
+	case code != "":
+		kind, reason = cmp.Or(kind, ErrUnexpectedResponse), "an error with status 200"
+	default:
+		if reason = accept(members); reason == "" {
+			return nil
+		}
+		kind = ErrUnexpectedResponse
+	}
+	redactor := c.secrets.redactor()
+	body := redactor.redact(string(a.body))
+	return &APIError{
+		Op:         op,
+		StatusCode: a.status,
+		Code:       shorten(redactor.redact(code), maxErrorPart),
+		Message:    shorten(redactor.redact(message), maxErrorPart),
+		RetryAfter: retryAfter(a.header.Get("Retry-After")),
+		Body:       []byte(body[:min(len(body), maxErrorBody)]),
+		kind:       kind,
+		reason:     reason,
+	}
+}
+
+// parseObject gives the members of the one JSON object that the body must be, or what the body is instead.
+func parseObject(a answer) (members object, reason string) {
+	if a.err != nil {
+		return nil, a.err.Error()
+	}
+	if err := json.Unmarshal(a.body, &members); err != nil || members == nil {
+		return nil, "the body is not one JSON object"
+	}
+	return members, ""
+}
+
+// textOf is the text of an "error" or "message": of a string its value, of null and anything empty none.
+func textOf(raw json.RawMessage) string {
+	var text string
+	if err := json.Unmarshal(raw, &text); err == nil {
+		return text
+	}
+	switch string(raw) {
+	case "{}", "[]":
+		return ""
+	}
+	return string(raw)
+}
+
+// succeeded accepts the documented {"success": true}.
+func succeeded(members object) string {
+	if string(members["success"]) != "true" {
+		return "success is missing or not a boolean"
+	}
+	return ""
+}
+
+// retryAfter reads the header Retry-After, seconds or an HTTP date; 0 where it says nothing.
+func retryAfter(value string) time.Duration {
+	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(0, time.Until(at))
+	}
+	return 0
+}

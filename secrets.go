@@ -1,0 +1,110 @@
+package zapi
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const redacted = "[REDACTED]"
+
+// secrets gives the instance token and the Client-Token.
+// It is a closure because nothing that prints or dumps values can look inside one.
+type secrets func() (token, clientToken string)
+
+func newSecrets(creds Credentials) secrets {
+	token, clientToken := creds.Token, creds.ClientToken
+	return func() (string, string) { return token, clientToken }
+}
+
+// redactor lists each way in which text may quote a secret, the longest first.
+type redactor []string
+
+const unreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+
+func (s secrets) redactor() redactor {
+	token, clientToken := s()
+	forms := make(redactor, 0, 2)
+	for _, secret := range []string{token, clientToken} {
+		if secret == "" {
+			continue
+		}
+		forms = append(forms, secret)
+		if strings.Trim(secret, unreserved) == "" {
+			continue // every encoding leaves it as it is
+		}
+		path := url.URL{Path: secret}
+		inJSON, _ := json.Marshal(secret) // a string cannot fail
+		inGo := strconv.Quote(secret)
+		forms = append(forms, path.EscapedPath(), url.PathEscape(secret), url.QueryEscape(secret),
+			html.EscapeString(secret), string(inJSON[1:len(inJSON)-1]), inGo[1:len(inGo)-1])
+	}
+	slices.SortFunc(forms, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	return forms
+}
+
+// in reports whether text quotes a secret.
+func (r redactor) in(text string) bool {
+	return slices.ContainsFunc(r, func(form string) bool { return strings.Contains(text, form) })
+}
+
+// redact replaces each secret in text.
+func (r redactor) redact(text string) string {
+	if !r.in(text) {
+		return text
+	}
+	pairs := make([]string, 0, 2*len(r))
+	for _, form := range r {
+		pairs = append(pairs, form, redacted)
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
+}
+
+// cause is the innermost cause of err, without the URLs that net/http wraps around it and without secrets.
+func (r redactor) cause(err error) error {
+	for urlErr := (*url.Error)(nil); errors.As(err, &urlErr); {
+		err = urlErr.Err
+	}
+	if !r.inError(err) {
+		return err
+	}
+	return &redactedError{
+		text:    r.redact(err.Error()),
+		matches: func(target error) bool { return errors.Is(err, target) },
+		timeout: isTimeout(err),
+	}
+}
+
+// inError reports whether err or anything it unwraps to shows a secret.
+func (r redactor) inError(err error) bool {
+	if err == nil {
+		return false
+	}
+	if r.in(fmt.Sprintf("%v %+v %#v", err, err, err)) {
+		return true
+	}
+	switch wrapper := err.(type) {
+	case interface{ Unwrap() error }:
+		return r.inError(wrapper.Unwrap())
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(wrapper.Unwrap(), r.inError)
+	}
+	return false
+}
+
+// redactedError stands for an error that quotes a secret: it matches what that error matches, but does not hand it out.
+type redactedError struct {
+	text    string
+	matches func(error) bool
+	timeout bool
+}
+
+func (e *redactedError) Error() string        { return e.text }
+func (e *redactedError) Is(target error) bool { return e.matches(target) }
+func (e *redactedError) Timeout() bool        { return e.timeout }

@@ -1,0 +1,70 @@
+package zapi_test
+
+import (
+	"encoding/json"
+	"flag"
+	"io"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zapi-go/zapi"
+)
+
+// enum is what all sets of legal values share.
+type enum[T any] interface {
+	*T
+	UnmarshalText(text []byte) error
+}
+
+func testEnum[T interface {
+	~string
+	Valid() bool
+}, P enum[T]](t *testing.T, name, refusal string, legal ...T) {
+	t.Run(name, func(t *testing.T) {
+		t.Parallel()
+		for _, want := range legal {
+			assert.True(t, want.Valid(), want)
+			var got T
+			require.NoError(t, P(&got).UnmarshalText([]byte(want)))
+			assert.Equal(t, want, got)
+		}
+		for _, text := range []string{"", "UNKNOWN", string(legal[0]) + " ", " " + string(legal[0]), string(legal[0]) + "x"} {
+			assert.False(t, T(text).Valid(), "%q", text)
+			got := legal[0]
+			err := P(&got).UnmarshalText([]byte(text))
+			require.ErrorIs(t, err, zapi.ErrInvalidArgument, "%q", text)
+			assert.EqualError(t, err, "zapi: "+name+": must be one of "+refusal)
+			assert.Equal(t, legal[0], got, "a refused text leaves the value alone")
+		}
+	})
+}
+
+func TestLegalValues(t *testing.T) {
+	t.Parallel()
+	testEnum(t, "Visibility", "ALL, NONE, CONTACTS, CONTACT_BLACKLIST",
+		zapi.VisibilityAll, zapi.VisibilityNone, zapi.VisibilityContacts, zapi.VisibilityContactBlacklist)
+	testEnum(t, "OnlineVisibility", "ALL, SAME_LAST_SEEN", zapi.OnlineAll, zapi.OnlineSameAsLastSeen)
+	testEnum(t, "BlacklistAction", "add, remove", zapi.BlacklistAdd, zapi.BlacklistRemove)
+}
+
+func TestLegalValuesInJSONAndFlags(t *testing.T) {
+	t.Parallel()
+	var config struct{ LastSeen zapi.Visibility }
+	require.NoError(t, json.Unmarshal([]byte(`{"LastSeen":"CONTACTS"}`), &config))
+	assert.Equal(t, zapi.VisibilityContacts, config.LastSeen)
+	require.ErrorIs(t, json.Unmarshal([]byte(`{"LastSeen":"FRIENDS"}`), &config), zapi.ErrInvalidArgument)
+
+	flags := flag.NewFlagSet("", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Func("online", "", func(text string) error { return new(zapi.OnlineVisibility).UnmarshalText([]byte(text)) })
+	require.NoError(t, flags.Parse([]string{"-online", "SAME_LAST_SEEN"}))
+	require.ErrorContains(t, flags.Parse([]string{"-online", "NONE"}), "must be one of ALL, SAME_LAST_SEEN")
+}
+
+func TestBlacklistChanges(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, zapi.BlacklistChange{Action: zapi.BlacklistAdd, Phone: "5544"}, zapi.Disallow("5544"))
+	assert.Equal(t, zapi.BlacklistChange{Action: zapi.BlacklistRemove, Phone: "5544"}, zapi.Allow("5544"))
+}
