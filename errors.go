@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -145,12 +146,8 @@ const (
 
 // errorText is the one line that an error shows, short and printable whatever the server sent.
 func errorText(parts ...string) string {
-	text := "zapi"
-	for _, part := range parts {
-		if part != "" {
-			text += ": " + part
-		}
-	}
+	parts = slices.DeleteFunc(parts, func(part string) bool { return part == "" })
+	text := "zapi: " + strings.Join(parts, ": ")
 	return shorten(strings.Map(printable, text), maxErrorText)
 }
 

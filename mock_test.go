@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"testing"
 
@@ -26,11 +25,13 @@ func realURL(route string) string {
 	return "https://api.z-api.io/instances/" + creds.InstanceID + "/token/" + creds.Token + "/" + route
 }
 
-// calls has one legal call of each method that talks to the API.
-var calls = []struct {
+type call struct {
 	op   string
 	call func(context.Context, *zapi.Client) error
-}{
+}
+
+// calls has one legal call of each method that talks to the API.
+var calls = []call{
 	{"privacy/last-seen", func(ctx context.Context, c *zapi.Client) error {
 		return c.SetLastSeen(ctx, zapi.VisibilityContactBlacklist, zapi.Disallow("554411111111"))
 	}},
@@ -109,7 +110,7 @@ func assertNoSecret(t *testing.T, text, what string) {
 	t.Helper()
 	assert.NotEmpty(t, text, what)
 	for _, secret := range []string{creds.Token, creds.ClientToken} {
-		assert.False(t, strings.Contains(text, secret), "%s holds a secret", what)
+		assert.NotContains(t, text, secret, what)
 	}
 }
 

@@ -89,7 +89,7 @@ func (r redactor) inError(err error) bool {
 	if r.in(fmt.Sprintf("%v %+v %#v", err, err, err)) {
 		return true
 	}
-	switch wrapper := err.(type) {
+	switch wrapper := err.(type) { //nolint:errorlint // each level of the tree is looked at in turn
 	case interface{ Unwrap() error }:
 		return r.inError(wrapper.Unwrap())
 	case interface{ Unwrap() []error }:

@@ -1,0 +1,151 @@
+package zapi_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jarcoal/httpmock"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/zapitest"
+)
+
+// The code of README.md, to the letter: TestReadmeCode compares them.
+
+func readmeFirstScreen(ctx context.Context) error {
+	creds, err := zapi.CredentialsFromEnv() // ZAPI_INSTANCE_ID, ZAPI_TOKEN, ZAPI_CLIENT_TOKEN
+	if err != nil {
+		return err
+	}
+	client, err := zapi.NewClient(creds)
+	if err != nil {
+		return err
+	}
+	return client.SetLastSeen(ctx, zapi.VisibilityContactBlacklist,
+		zapi.Disallow("+55 44 91111-1111"), // no longer sees it
+		zapi.Allow("554422222222"))         // sees it again
+}
+
+func readmeErrors(ctx context.Context, client *zapi.Client) {
+	err := client.SetPhotoVisibility(ctx, zapi.VisibilityContacts)
+	var apiErr *zapi.APIError
+	switch {
+	case errors.Is(err, zapi.ErrRateLimited) && errors.As(err, &apiErr):
+		fmt.Println("again in", apiErr.RetryAfter)
+	case errors.Is(err, zapi.ErrUnauthorized):
+		fmt.Println("check the credentials of instance", client.InstanceID())
+	case err != nil:
+		fmt.Println(err)
+	}
+}
+
+func readmeFakeServer(ctx context.Context) error {
+	server := zapitest.NewServer()
+	defer server.Close()
+	client, err := server.Client()
+	if err != nil {
+		return err
+	}
+	server.FailNext(1, zapitest.Answer{StatusCode: 503})
+
+	fmt.Println(client.SetPhotoVisibility(ctx, zapi.VisibilityNone)) // zapi: privacy/photo: 503 Service Unavailable
+	fmt.Println(client.SetPhotoVisibility(ctx, zapi.VisibilityNone)) // <nil>
+	fmt.Println(server.Settings(client.InstanceID()).Photo.Visibility)
+	return nil
+}
+
+func readmeMock(creds zapi.Credentials) (*zapi.Client, error) {
+	mock := httpmock.NewMockTransport()
+	mock.RegisterResponder("POST", "https://api.z-api.io/instances/instance/token/token/privacy/photo",
+		httpmock.NewStringResponder(http.StatusOK, `{"success": true}`))
+	client, err := zapi.NewClient(creds, zapi.WithTransport(mock))
+	return client, err
+}
+
+func Example_readme() {
+	ctx := context.Background()
+	fmt.Println(readmeFirstScreen(ctx) != nil) // a test has no credentials in its environment
+	if err := readmeFakeServer(ctx); err != nil {
+		fmt.Println(err)
+	}
+	client, err := readmeMock(zapi.Credentials{InstanceID: "instance", Token: "token", ClientToken: "client-token"})
+	if err != nil {
+		fmt.Println(err)
+	}
+	readmeErrors(ctx, client)
+	// Output:
+	// true
+	// zapi: privacy/photo: 503 Service Unavailable
+	// <nil>
+	// NONE
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	require.NoError(t, err)
+	return string(data)
+}
+
+func TestReadmeCode(t *testing.T) {
+	t.Parallel()
+	compiled := strings.ReplaceAll(readFile(t, "readme_test.go"), "\n\t", "\n")
+	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(readFile(t, "README.md"), -1)
+	require.NotEmpty(t, blocks)
+	for _, block := range blocks {
+		assert.Contains(t, compiled, "\n"+block[1])
+	}
+	assert.LessOrEqual(t, strings.Count(blocks[0][1], "\n"), 20, "the first example fits the first screen")
+}
+
+// The tables name each method with its route and each kind of error.
+func TestReadmeTables(t *testing.T) {
+	t.Parallel()
+	readme := readFile(t, "README.md")
+	ctxType := reflect.TypeFor[context.Context]()
+	var methods []string
+	client := reflect.TypeFor[*zapi.Client]()
+	for i := range client.NumMethod() {
+		if method := client.Method(i); method.Type.NumIn() > 1 && method.Type.In(1) == ctxType {
+			methods = append(methods, method.Name)
+		}
+	}
+	var rows []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\|.*\\| (?:`(?:POST|GET) /(privacy/[a-z-]+)`|.*) \\|$").FindAllStringSubmatch(readme, -1) {
+		if strings.HasPrefix(row[1], "Err") {
+			continue
+		}
+		rows = append(rows, row[1])
+		if row[2] != "" {
+			assert.True(t, slices.ContainsFunc(calls, func(c call) bool { return c.op == row[2] }), row[2])
+		}
+	}
+	slices.Sort(rows)
+	assert.Equal(t, methods, rows)
+	for _, kind := range []string{
+		"ErrInvalidArgument", "ErrUnauthorized", "ErrNotFound", "ErrMethodNotAllowed", "ErrUnsupportedMediaType",
+		"ErrRateLimited", "ErrUnavailable", "ErrRejected", "ErrUnexpectedResponse",
+	} {
+		assert.Contains(t, readme, "| `"+kind+"` |")
+	}
+}
+
+func TestVersionIsInTheChangelog(t *testing.T) {
+	t.Parallel()
+	api := newMockAPI(succeeding)
+	require.NoError(t, setOnline(t.Context(), api.client(t)))
+	_, version, _ := strings.Cut(api.requests()[0].Header.Get("User-Agent"), "/")
+	released := regexp.MustCompile(`(?m)^## \[(\d\S+)\]`).FindStringSubmatch(readFile(t, "CHANGELOG.md"))
+	require.NotNil(t, released)
+	assert.Equal(t, released[1], version)
+}

@@ -1,0 +1,472 @@
+package zapi_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jarcoal/httpmock"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zapi-go/zapi"
+)
+
+// awkward secrets look different in a URL, in JSON, in HTML and in Go.
+var awkward = zapi.Credentials{InstanceID: "3C01D5A4B6", Token: `t0k"en<&>{x};y,z`, ClientToken: `F cl1ent "t&ken" <é>`}
+
+// quotes are the ways in which an answer may quote a secret.
+func quotes(secret string) []string {
+	inJSON, _ := json.Marshal(secret)
+	path := url.URL{Path: secret}
+	return []string{
+		secret, string(inJSON[1 : len(inJSON)-1]), html.EscapeString(secret), path.EscapedPath(),
+		url.PathEscape(secret), url.QueryEscape(secret), hex.EncodeToString([]byte(secret)),
+	}
+}
+
+func assertNoQuote(t *testing.T, c zapi.Credentials, text, what string) {
+	t.Helper()
+	assert.NotEmpty(t, text, what)
+	for _, secret := range []string{c.Token, c.ClientToken} {
+		for _, quote := range quotes(secret) {
+			assert.NotContains(t, text, quote, what)
+		}
+	}
+}
+
+// failures are the ways in which a call can fail; each returns the options that make it fail.
+var failures = []struct {
+	name string
+	opts func(*testing.T) []zapi.Option
+	ctx  func(context.Context) (context.Context, context.CancelFunc)
+}{
+	{"refused", func(*testing.T) []zapi.Option {
+		server := httptest.NewServer(nil)
+		server.Close()
+		return []zapi.Option{zapi.WithBaseURL(server.URL)}
+	}, nil},
+	{"DNS", func(*testing.T) []zapi.Option {
+		return []zapi.Option{zapi.WithBaseURL("https://no-such-host.invalid")}
+	}, nil},
+	{"timeout", func(t *testing.T) []zapi.Option {
+		return append(handled(t, hang), zapi.WithTimeout(20*time.Millisecond))
+	}, nil},
+	{"deadline", func(t *testing.T) []zapi.Option { return handled(t, hang) }, func(ctx context.Context) (context.Context, context.CancelFunc) {
+		return context.WithTimeout(ctx, 20*time.Millisecond)
+	}},
+	{"cancel", func(t *testing.T) []zapi.Option { return handled(t, hang) }, func(ctx context.Context) (context.Context, context.CancelFunc) {
+		ctx, cancel := context.WithCancel(ctx)
+		time.AfterFunc(20*time.Millisecond, cancel)
+		return ctx, cancel
+	}},
+	{"TLS", func(t *testing.T) []zapi.Option {
+		server := httptest.NewUnstartedServer(nil)
+		server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		return []zapi.Option{zapi.WithBaseURL(server.URL)}
+	}, nil},
+	{"redirect that quotes the URL", func(t *testing.T) []zapi.Option {
+		return handled(t, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://other.invalid"+r.URL.Path+"?"+r.Header.Get("Client-Token"), http.StatusTemporaryRedirect)
+		})
+	}, nil},
+	{"HTML that quotes the URL", func(t *testing.T) []zapi.Option {
+		return handled(t, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusBadGateway)
+			fmt.Fprintf(w, "<p>cannot reach %s</p><p>%s</p><p>%s</p>", html.EscapeString(r.URL.Path), r.URL, r.RequestURI)
+		})
+	}, nil},
+	{"403 that echoes the Client-Token", func(t *testing.T) []zapi.Option {
+		return handled(t, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+			_ = json.NewEncoder(w).Encode(map[string]string{"error": "Client-Token " + r.Header.Get("Client-Token") + " not allowed", "message": r.URL.Path})
+		})
+	}, nil},
+	{"400 that echoes in every form and in its headers", func(t *testing.T) []zapi.Option {
+		return handled(t, func(w http.ResponseWriter, r *http.Request) {
+			all := append(quotes(r.Header.Get("Client-Token")), quotes(strings.Split(r.URL.Path, "/")[4])...)
+			w.Header().Set("X-Path", r.URL.Path)
+			w.Header().Set("X-Client-Token", r.Header.Get("Client-Token"))
+			w.WriteHeader(http.StatusBadRequest)
+			for _, quote := range all {
+				if _, err := hex.DecodeString(quote); err != nil { // hexadecimal is beyond what is promised
+					_, _ = io.WriteString(w, quote+"\n")
+				}
+			}
+		})
+	}, nil},
+	{"200 that echoes", func(t *testing.T) []zapi.Option {
+		return handled(t, func(w http.ResponseWriter, r *http.Request) {
+			_ = json.NewEncoder(w).Encode(map[string]any{"success": false, "message": r.URL.Path})
+		})
+	}, nil},
+	{"a large page that echoes at its limit", func(t *testing.T) []zapi.Option {
+		return handled(t, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, strings.Repeat(r.RequestURI, 1<<20/len(r.RequestURI)+1))
+		})
+	}, nil},
+	{"a status line that echoes", func(t *testing.T) []zapi.Option {
+		return rawAnswer(t, func(c zapi.Credentials) string {
+			return "HTTP/1.1 403 Client-Token " + c.Token + "\r\nContent-Length: 0\r\n\r\n"
+		})
+	}, nil},
+	{"a malformed answer that echoes", func(t *testing.T) []zapi.Option {
+		return rawAnswer(t, func(c zapi.Credentials) string { return "HTTP/1.1 " + c.Token + "\r\n\r\n" })
+	}, nil},
+	{"a mock that knows another URL", func(*testing.T) []zapi.Option {
+		mock := httpmock.NewMockTransport()
+		for _, c := range []zapi.Credentials{creds, awkward} {
+			mock.RegisterResponder("GET", "https://api.z-api.io/instances/"+c.InstanceID+"/token/"+c.Token+"/privacy/last-seen", succeeding)
+		}
+		return []zapi.Option{zapi.WithTransport(mock)}
+	}, nil},
+	{"a transport with nested URL errors", func(*testing.T) []zapi.Option {
+		return network(func(req *http.Request) error {
+			return fmt.Errorf("egress: %w", &url.Error{Op: "Post", URL: req.URL.String(), Err: &url.Error{Op: "Post", URL: req.URL.String(), Err: io.ErrUnexpectedEOF}})
+		})
+	}, nil},
+	{"a transport with a URL in its own text", func(*testing.T) []zapi.Option {
+		return network(func(req *http.Request) error {
+			return fmt.Errorf("egress to %s: %w", req.URL, context.DeadlineExceeded)
+		})
+	}, nil},
+	{"a transport that hides a URL deep down", func(*testing.T) []zapi.Option {
+		return network(func(req *http.Request) error {
+			return &hiding{errors.Join(io.EOF, &hiding{errors.New(req.Header.Get("Client-Token"))})}
+		})
+	}, nil},
+}
+
+// hiding is an error that shows its cause only when it is unwrapped.
+type hiding struct{ cause error }
+
+func (e *hiding) Error() string { return "hidden" }
+func (e *hiding) Unwrap() error { return e.cause }
+
+func hang(_ http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	<-r.Context().Done()
+}
+
+func handled(t *testing.T, handler http.HandlerFunc) []zapi.Option {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return []zapi.Option{zapi.WithBaseURL(server.URL)}
+}
+
+func network(fail func(*http.Request) error) []zapi.Option {
+	return []zapi.Option{zapi.WithTransport(transportFunc(func(req *http.Request) (*http.Response, error) { return nil, fail(req) }))}
+}
+
+// rawAnswer answers with bytes that no HTTP server would send. Which credentials it echoes it learns from the request.
+func rawAnswer(t *testing.T, answer func(zapi.Credentials) string) []zapi.Option {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			request := make([]byte, 4096)
+			n, _ := conn.Read(request)
+			known := creds
+			if !bytes.Contains(request[:n], []byte(creds.Token)) {
+				known = awkward
+			}
+			_, _ = io.WriteString(conn, answer(known))
+			_ = conn.Close()
+		}
+	}()
+	return []zapi.Option{zapi.WithBaseURL("http://" + listener.Addr().String())}
+}
+
+func failingCall(t *testing.T, i int, c zapi.Credentials, opts ...zapi.Option) error {
+	t.Helper()
+	client, err := zapi.NewClient(c, append(failures[i].opts(t), opts...)...)
+	require.NoError(t, err)
+	ctx, cancel := t.Context(), context.CancelFunc(func() {})
+	if failures[i].ctx != nil {
+		ctx, cancel = failures[i].ctx(ctx)
+	}
+	defer cancel()
+	return client.SetLastSeen(ctx, zapi.VisibilityContacts)
+}
+
+func TestFailuresHoldNoSecret(t *testing.T) {
+	t.Parallel()
+	for i, failure := range failures {
+		for _, c := range []zapi.Credentials{creds, awkward} {
+			t.Run(failure.name+" with "+c.Token[:5], func(t *testing.T) {
+				t.Parallel()
+				err := failingCall(t, i, c)
+				require.Error(t, err)
+				for what, text := range printed(t, err) {
+					assertNoQuote(t, c, text, what)
+				}
+				var apiErr *zapi.APIError
+				if errors.As(err, &apiErr) {
+					assertNoQuote(t, c, string(apiErr.Body)+"-", "Body")
+					assertNoQuote(t, c, apiErr.Code+"-", "Code")
+					assertNoQuote(t, c, apiErr.Message+"-", "Message")
+				}
+				for cause := range unwrapped(err) {
+					for what, text := range printed(t, cause) {
+						assertNoQuote(t, c, text, "cause "+what)
+					}
+				}
+			})
+		}
+	}
+}
+
+// printed is v through every printer of the standard library, and the one of a failing assertion.
+func printed(t *testing.T, v any) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
+	for _, verb := range "vsqxXdbogeftUpTcw" {
+		for _, flag := range []string{"", "+", "#", " ", "-", "0", "9.9"} {
+			format := "%" + flag + string(verb)
+			texts[format] = fmt.Sprintf(format, v)
+		}
+	}
+	encoded, err := json.Marshal(v)
+	texts["JSON"] = fmt.Sprint(string(encoded), err)
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, nil)).Info("text", "value", v, slog.Group("group", "value", v))
+	texts["slog text"] = log.String()
+	log.Reset()
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("json", "value", v, slog.Group("group", "value", v))
+	texts["slog JSON"] = log.String()
+	failed := &failedTest{}
+	assert.Equal(failed, []any{v}, v)
+	texts["assertion"] = failed.text
+	return texts
+}
+
+// failedTest keeps what testify prints, which looks into unexported fields too.
+type failedTest struct{ text string }
+
+func (f *failedTest) Errorf(format string, args ...any) { f.text += fmt.Sprintf(format, args...) }
+
+func unwrapped(err error) func(yield func(error) bool) {
+	return func(yield func(error) bool) {
+		for _, cause := range causes(err) {
+			if !yield(cause) {
+				return
+			}
+		}
+	}
+}
+
+func causes(err error) []error {
+	var direct []error
+	switch wrapper := err.(type) { //nolint:errorlint // each level of the tree is looked at in turn
+	case interface{ Unwrap() error }:
+		if cause := wrapper.Unwrap(); cause != nil {
+			direct = []error{cause}
+		}
+	case interface{ Unwrap() []error }:
+		direct = wrapper.Unwrap()
+	}
+	all := direct
+	for _, cause := range direct {
+		all = append(all, causes(cause)...)
+	}
+	return all
+}
+
+func TestRedactedErrorsStillMatch(t *testing.T) {
+	t.Parallel()
+	byName := func(name string) int {
+		for i, failure := range failures {
+			if failure.name == name {
+				return i
+			}
+		}
+		t.Fatal(name)
+		return 0
+	}
+	err := failingCall(t, byName("a transport with nested URL errors"), creds)
+	require.EqualError(t, err, "zapi: privacy/last-seen: unexpected EOF")
+
+	err = failingCall(t, byName("a transport with a URL in its own text"), creds)
+	require.EqualError(t, err, "zapi: privacy/last-seen: egress to https://api.z-api.io/instances/"+creds.InstanceID+"/token/[REDACTED]/privacy/last-seen: context deadline exceeded")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.True(t, isTimeout(err))
+
+	err = failingCall(t, byName("a transport that hides a URL deep down"), creds)
+	require.EqualError(t, err, "zapi: privacy/last-seen: hidden")
+	require.ErrorIs(t, err, io.EOF)
+	assert.False(t, isTimeout(err))
+}
+
+// dump is a middleware that writes down all it can see.
+func dump(seen *strings.Builder) zapi.Option {
+	write := func(values ...any) {
+		for _, v := range values {
+			fmt.Fprintf(seen, "%v\n%+v\n%#v\n", v, v, v)
+			failed := &failedTest{}
+			assert.Equal(failed, []any{v}, v)
+			seen.WriteString(failed.text)
+		}
+	}
+	return zapi.WithMiddleware(func(next http.RoundTripper) http.RoundTripper {
+		return transportFunc(func(req *http.Request) (*http.Response, error) {
+			request, _ := httputil.DumpRequest(req, true)
+			seen.Write(request)
+			write(req.URL, req.Header, req, req.Context())
+			resp, err := next.RoundTrip(req)
+			write(err, req, req.Context())
+			if err != nil {
+				return resp, err
+			}
+			if resp.Request != req {
+				seen.WriteString("another request in the answer: " + creds.Token)
+			}
+			answer, _ := httputil.DumpResponse(resp, true)
+			seen.Write(answer)
+			write(resp, resp.Header, resp.Request, req.Context())
+			return resp, err
+		})
+	})
+}
+
+func TestMiddlewareSeesNoSecret(t *testing.T) {
+	t.Parallel()
+	for i, failure := range failures {
+		for _, c := range []zapi.Credentials{creds, awkward} {
+			t.Run(failure.name+" with "+c.Token[:5], func(t *testing.T) {
+				t.Parallel()
+				var seen strings.Builder
+				plain := failingCall(t, i, c)
+				dumped := failingCall(t, i, c, dump(&seen))
+				assert.Contains(t, seen.String(), "/instances/"+c.InstanceID+"/token/-/privacy/last-seen")
+				assertNoQuote(t, c, seen.String(), "dump")
+				var apiErr *zapi.APIError
+				if errors.As(plain, &apiErr) {
+					assert.ErrorContains(t, dumped, strings.Split(plain.Error(), "127.0.0.1")[0], "looking on changes nothing")
+				}
+			})
+		}
+	}
+}
+
+// The trace hooks of the caller's context are run by the transport, under the last hop.
+func TestTraceSeesNoSecret(t *testing.T) {
+	t.Parallel()
+	client := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"success":true}`) })
+	var headers, events []string
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+		WroteHeaderField: func(name string, values []string) { headers = append(headers, fmt.Sprint(name, values)) },
+		GotConn:          func(info httptrace.GotConnInfo) { events = append(events, fmt.Sprintf("%+v", info)) },
+		WroteRequest:     func(info httptrace.WroteRequestInfo) { events = append(events, fmt.Sprintf("%+v", info)) },
+	})
+	require.NoError(t, setOnline(ctx, client))
+	assert.Len(t, events, 2, "the other hooks are kept")
+	assertNoSecret(t, fmt.Sprint(events), "trace")
+	assert.Empty(t, headers)
+}
+
+func TestPrintingHoldsNoSecret(t *testing.T) {
+	t.Parallel()
+	client, err := zapi.NewClient(creds)
+	require.NoError(t, err)
+	other, err := client.ForInstance(creds)
+	require.NoError(t, err)
+	type service struct {
+		Client *zapi.Client
+		Creds  zapi.Credentials
+		Any    any
+		hidden *zapi.Client
+	}
+	values := map[string]any{
+		"credentials":            creds,
+		"pointer to credentials": &creds,
+		"client":                 client,
+		"another instance":       other,
+		"client by value":        *client,
+		"struct":                 service{client, creds, creds, client},
+		"pointer to struct":      &service{client, creds, &creds, client},
+		"map":                    map[string]any{"client": client, "creds": creds},
+		"slice":                  []any{client, creds},
+	}
+	for name, v := range values {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for what, text := range printed(t, v) {
+				// A Credentials is plain strings to what looks past its methods: a failing assertion, and the verbs %p and %w on
+				// what is no pointer and no error, which go vet refuses.
+				looksPast := what == "assertion" || strings.HasSuffix(what, "p") || strings.HasSuffix(what, "w")
+				if looksPast && !strings.Contains(name, "client") && !strings.Contains(name, "instance") {
+					continue
+				}
+				assertNoQuote(t, creds, text, what)
+			}
+		})
+	}
+	for what, text := range map[string]string{
+		"%v":      fmt.Sprintf("%v", client),
+		"%#v":     fmt.Sprintf("%#v", creds),
+		"JSON":    string(must(json.Marshal(map[string]any{"client": client}))),
+		"JSON of": string(must(json.Marshal(creds))),
+	} {
+		assert.Contains(t, text, creds.InstanceID, what)
+	}
+	assert.Equal(t, creds.InstanceID, client.LogValue().String())
+	assert.Equal(t, creds.InstanceID, creds.LogValue().String())
+	assert.Equal(t, "<nil>", fmt.Sprint((*zapi.Client)(nil)))
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+const quietVariable = "ZAPI_TEST_QUIET"
+
+// Whatever fails, nothing is written to stdout or stderr: another process runs all failures and is listened to.
+func TestNothingIsWritten(t *testing.T) {
+	t.Parallel()
+	if os.Getenv(quietVariable) != "" {
+		fmt.Println("listening")
+		for i := range failures {
+			require.Error(t, failingCall(t, i, creds))
+		}
+		fmt.Println("heard")
+		return
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestNothingIsWritten$", "-test.count=1")
+	cmd.Env = append(os.Environ(), quietVariable+"=1")
+	output, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(output))
+	_, rest, ok := strings.Cut(string(output), "listening\n")
+	require.True(t, ok, string(output))
+	between, _, ok := strings.Cut(rest, "heard\n")
+	require.True(t, ok, string(output))
+	assert.Empty(t, between)
+}
