@@ -294,7 +294,7 @@ func (c *config) connect() (*connection, error) {
 func parseBaseURL(rawURL string, insecureHTTP bool) (base *url.URL, reason string) {
 	base, err := url.Parse(rawURL)
 	switch {
-	case err != nil || base.Hostname() == "" || base.Opaque != "":
+	case err != nil || base.Hostname() == "":
 		return nil, "must be an absolute URL with a host"
 	case base.User != nil, strings.ContainsAny(rawURL, "?#"):
 		return nil, "must not have user info, query or fragment"

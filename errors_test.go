@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -342,25 +343,52 @@ func TestGzipThatTheTransportLeaves(t *testing.T) {
 	require.ErrorIs(t, err, zapi.ErrMethodNotAllowed)
 }
 
+// countConnections starts a server and returns a client of it and the number of connections opened so far.
+func countConnections(t *testing.T, handler http.HandlerFunc) (*zapi.Client, *atomic.Int32) {
+	t.Helper()
+	opened := new(atomic.Int32)
+	server := httptest.NewUnstartedServer(handler)
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	client, err := zapi.NewClient(creds, zapi.WithBaseURL(server.URL))
+	require.NoError(t, err)
+	return client, opened
+}
+
+func TestBurstsFindTheirConnections(t *testing.T) {
+	t.Parallel()
+	const burst = 256
+	var arrived sync.WaitGroup // each call waits for all others, so that each needs a connection of its own
+	client, opened := countConnections(t, func(w http.ResponseWriter, _ *http.Request) {
+		arrived.Done()
+		arrived.Wait()
+		_, _ = io.WriteString(w, `{"success":true}`)
+	})
+	for range 3 {
+		arrived.Add(burst)
+		var calls sync.WaitGroup
+		for range burst {
+			calls.Go(func() { assert.NoError(t, setOnline(t.Context(), client)) })
+		}
+		calls.Wait()
+	}
+	assert.EqualValues(t, burst, opened.Load())
+}
+
 func TestConnectionsAreReused(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{200, 302, 403, 503} {
 		t.Run(http.StatusText(status), func(t *testing.T) {
 			t.Parallel()
-			var opened atomic.Int32
-			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			client, opened := countConnections(t, func(w http.ResponseWriter, _ *http.Request) {
 				w.WriteHeader(status)
 				_, _ = io.WriteString(w, strings.Repeat(" ", 10_000))
-			}))
-			server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-				if state == http.StateNew {
-					opened.Add(1)
-				}
-			}
-			server.Start()
-			t.Cleanup(server.Close)
-			client, err := zapi.NewClient(creds, zapi.WithBaseURL(server.URL))
-			require.NoError(t, err)
+			})
 			for range 10 {
 				require.Error(t, setOnline(t.Context(), client))
 			}

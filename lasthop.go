@@ -81,7 +81,6 @@ func (h lastHop) reveal(req *http.Request, ex *exchange) *http.Request {
 	outgoing.Host = ""
 	outgoing.Header = req.Header.Clone()
 	outgoing.Header.Del("Accept-Encoding") // the transport then unpacks, so that the answer can be redacted
-	outgoing.Header.Del("Client-Token")
 	if clientToken != "" {
 		outgoing.Header.Set("Client-Token", clientToken)
 	}

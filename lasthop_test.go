@@ -55,6 +55,78 @@ func TestMiddlewareOrderAndHeaders(t *testing.T) {
 	assert.Empty(t, host)
 }
 
+func TestMiddlewareSeesThePlainAnswer(t *testing.T) {
+	t.Parallel()
+	const packed = "gzip"
+	network := transportFunc(func(req *http.Request) (*http.Response, error) {
+		return &http.Response{
+			StatusCode: http.StatusOK,
+			Header:     http.Header{"Content-Encoding": {packed}, "X-Request-Id": {"7"}},
+			Trailer:    http.Header{"X-Trailer": {creds.ClientToken}},
+			Body:       io.NopCloser(strings.NewReader(gzipped(t, `{"success":true}`))),
+			Request:    req,
+		}, nil
+	})
+	var seen *http.Response
+	looking := zapi.WithMiddleware(func(next http.RoundTripper) http.RoundTripper {
+		return transportFunc(func(req *http.Request) (resp *http.Response, err error) {
+			resp, err = next.RoundTrip(req)
+			seen = resp
+			return resp, err
+		})
+	})
+	client, err := zapi.NewClient(creds, zapi.WithTransport(network), looking)
+	require.NoError(t, err)
+	require.NoError(t, setOnline(t.Context(), client))
+	assert.Equal(t, http.Header{"X-Request-Id": {"7"}}, seen.Header)
+	assert.Empty(t, seen.Trailer)
+}
+
+// counting is a body that knows whether it was closed.
+type counting struct {
+	io.Reader
+	closed int
+}
+
+func (c *counting) Close() error {
+	c.closed++
+	return nil
+}
+
+func TestBodiesAreClosed(t *testing.T) {
+	t.Parallel()
+	answer := func(body *counting) transportFunc {
+		return func(req *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: http.StatusOK, Body: body, Request: req}, nil
+		}
+	}
+	t.Run("of the transport", func(t *testing.T) {
+		t.Parallel()
+		body := &counting{Reader: strings.NewReader(`{"success":true}`)}
+		client, err := zapi.NewClient(creds, zapi.WithTransport(answer(body)))
+		require.NoError(t, err)
+		require.NoError(t, setOnline(t.Context(), client))
+		assert.Equal(t, 1, body.closed)
+	})
+	t.Run("of a middleware", func(t *testing.T) {
+		t.Parallel()
+		body := &counting{Reader: strings.NewReader(`{"success":true}`)}
+		instead := zapi.WithMiddleware(func(http.RoundTripper) http.RoundTripper { return answer(body) })
+		require.NoError(t, setOnline(t.Context(), newClient(t, succeeding, instead)))
+		assert.Equal(t, 1, body.closed)
+	})
+	t.Run("of a request that is not sent", func(t *testing.T) {
+		t.Parallel()
+		body := &counting{Reader: strings.NewReader("{}")}
+		err := setOnline(t.Context(), newClient(t, succeeding, before(func(req *http.Request) error {
+			req.Body, req.URL.Host = body, "elsewhere.example.com"
+			return nil
+		})))
+		require.Error(t, err)
+		assert.Equal(t, 1, body.closed)
+	})
+}
+
 func TestMiddlewareCannotTakeTheSecretsElsewhere(t *testing.T) {
 	t.Parallel()
 	changes := map[string]func(*http.Request){

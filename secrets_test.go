@@ -154,7 +154,15 @@ var failures = []struct {
 			return &hiding{errors.Join(io.EOF, &hiding{errors.New(req.Header.Get("Client-Token"))})}
 		})
 	}, nil},
+	{"a transport whose error has the URL as a field", func(*testing.T) []zapi.Option {
+		return network(func(req *http.Request) error { return &telling{req.URL.String()} })
+	}, nil},
 }
+
+// telling is an error that shows more to %#v than to Error.
+type telling struct{ URL string }
+
+func (e *telling) Error() string { return "told" }
 
 // hiding is an error that shows its cause only when it is unwrapped.
 type hiding struct{ cause error }
@@ -371,6 +379,54 @@ func TestMiddlewareSeesNoSecret(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestSecretThatBeginsWithTheOther(t *testing.T) {
+	t.Parallel()
+	c := zapi.Credentials{InstanceID: "instance", Token: "70C4D2E7", ClientToken: "70C4D2E7-and-more"}
+	client, err := zapi.NewClient(c, zapi.WithTransport(newMockAPI(answering(403, c.ClientToken+" "+c.Token))))
+	require.NoError(t, err)
+	var apiErr *zapi.APIError
+	require.ErrorAs(t, setOnline(t.Context(), client), &apiErr)
+	assert.Equal(t, "[REDACTED] [REDACTED]", string(apiErr.Body))
+}
+
+// Half a secret is no secret that could be found and redacted, so middleware gets nothing that may end in one.
+func TestMiddlewareSeesNoHalfSecret(t *testing.T) {
+	t.Parallel()
+	half := creds.ClientToken[:len(creds.ClientToken)-1]
+	tests := []struct {
+		name    string
+		handler http.HandlerFunc
+	}{
+		{"body cut off", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			_, _ = io.WriteString(w, "page "+half)
+		}},
+		{"body beyond the limit", func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "page"+strings.Repeat(" ", 1<<20-len(half)-4)+creds.ClientToken)
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var seen string
+			looking := zapi.WithMiddleware(func(next http.RoundTripper) http.RoundTripper {
+				return transportFunc(func(req *http.Request) (*http.Response, error) {
+					resp, err := next.RoundTrip(req)
+					if err != nil {
+						return nil, err
+					}
+					body, err := io.ReadAll(resp.Body)
+					seen = fmt.Sprint(string(body), err)
+					return nil, err
+				})
+			})
+			require.Error(t, setOnline(t.Context(), serve(t, tt.handler, looking)))
+			assert.NotEmpty(t, seen)
+			assert.NotContains(t, seen, half)
+		})
 	}
 }
 
