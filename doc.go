@@ -1,5 +1,6 @@
 // Package zapi sets the privacy of WhatsApp numbers that are connected through Z-API: who sees last seen, the profile
-// photo and the online state, per contact too.
+// photo, the online state and the description, who may add to groups, whether read receipts go out, how long messages
+// stay; per contact, too.
 //
 //	client, err := zapi.NewClient(zapi.Credentials{InstanceID: …, Token: …, ClientToken: …})
 //	…
@@ -15,7 +16,12 @@
 //
 // Unknown values, changes without a blacklist, malformed phones and contradictions are refused before anything is sent.
 // A phone may be written with "+", blanks, "-", "." and parentheses; what is sent is 7 to 15 digits, or a WhatsApp
-// private id, digits@lid. A blacklist belongs to one setting, and the API changes it by deltas: see [Disallow] and [Allow].
+// private id, digits@lid.
+//
+// # Blacklists and policies
+//
+// A blacklist belongs to one setting, and the API changes it by deltas: see [Disallow] and [Allow]. To set a list as a
+// whole, use [Client.ReplaceBlacklist]. A [Policy] is the privacy of an instance as one value: see [Client.Apply].
 //
 // # Errors
 //
@@ -31,7 +37,7 @@
 //
 // # Retries
 //
-// Nothing is retried yet. Every call sets a value, so it can be repeated safely by the caller.
+// Nothing is retried yet. Every call sets a value or reads, so it can be repeated safely by the caller.
 //
 // # Secrets
 //

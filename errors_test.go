@@ -98,6 +98,10 @@ func TestAnswers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			for _, c := range calls {
+				isList := documented(c.op) != `{"success":true}`
+				if isList && (tt.want == nil || strings.Contains(tt.wantText, "success is missing")) {
+					continue // the list has its own test
+				}
 				api := newMockAPI(answering(tt.status, tt.body))
 				err := c.call(t.Context(), api.client(t))
 				require.Len(t, api.requests(), 1, c.op)

@@ -2,6 +2,7 @@ package zapi_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log"
@@ -99,6 +100,56 @@ func ExampleClient_SetOnlineVisibility() {
 	}
 	fmt.Println(client.SetOnlineVisibility(context.Background(), "NONE"))
 	// Output: zapi: privacy/online: visibility: must be one of ALL, SAME_LAST_SEEN
+}
+
+func ExampleClient_ReplaceBlacklist() {
+	server := zapitest.NewServer()
+	defer server.Close()
+	client, err := server.Client()
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	for _, want := range [][]string{{"554411111111", "554422222222"}, {"+55 44 2222-2222", "554433333333"}} {
+		diff, err := client.ReplaceBlacklist(ctx, zapi.BlacklistPhoto, want)
+		fmt.Println("added", diff.Added, "removed", diff.Removed, err)
+	}
+	fmt.Println(client.DisallowedContacts(ctx, zapi.BlacklistPhoto))
+	// Output:
+	// added [554411111111 554422222222] removed [] <nil>
+	// added [554433333333] removed [554411111111] <nil>
+	// [554422222222 554433333333] <nil>
+}
+
+func ExampleClient_Apply() {
+	server := zapitest.NewServer()
+	defer server.Close()
+	client, err := server.Client()
+	if err != nil {
+		log.Fatal(err)
+	}
+	var policy zapi.Policy
+	err = json.Unmarshal([]byte(`{
+		"lastSeen": {"visibility": "CONTACT_BLACKLIST", "except": ["554411111111"]},
+		"readReceipts": "disable"
+	}`), &policy)
+	fmt.Println(err)
+	fmt.Println(client.Apply(context.Background(), policy))
+
+	settings := server.Settings(client.InstanceID())
+	fmt.Println(settings.LastSeen, settings.ReadReceipts, settings.Photo.Visibility)
+	// Output:
+	// <nil>
+	// <nil>
+	// {CONTACT_BLACKLIST [554411111111]} disable ALL
+}
+
+func ExamplePolicy() {
+	fmt.Println(json.Unmarshal([]byte(`{"lastSeen": {"visibility": "FRIENDS"}}`), new(zapi.Policy)))
+	fmt.Println(json.Unmarshal([]byte(`{"status": "ALL"}`), new(zapi.Policy)))
+	// Output:
+	// zapi: policy: lastSeen.visibility: must be one of ALL, NONE, CONTACTS, CONTACT_BLACKLIST
+	// zapi: policy: status: is unknown; the keys are lastSeen, photo, description, groupAdd, online, readReceipts, messageDuration
 }
 
 func ExampleAPIError() {

@@ -41,6 +41,30 @@ var calls = []call{
 	{"privacy/online", func(ctx context.Context, c *zapi.Client) error {
 		return c.SetOnlineVisibility(ctx, zapi.OnlineSameAsLastSeen)
 	}},
+	{"privacy/description", func(ctx context.Context, c *zapi.Client) error {
+		return c.SetDescriptionVisibility(ctx, zapi.VisibilityNone)
+	}},
+	{"privacy/group-add", func(ctx context.Context, c *zapi.Client) error {
+		return c.SetGroupAddPermission(ctx, zapi.GroupAddContacts)
+	}},
+	{"privacy/read-receipts", func(ctx context.Context, c *zapi.Client) error {
+		return c.SetReadReceipts(ctx, zapi.ReadReceiptsDisable)
+	}},
+	{"privacy/messages-duration", func(ctx context.Context, c *zapi.Client) error {
+		return c.SetMessageDuration(ctx, zapi.MessageDuration7Days)
+	}},
+	{"privacy/disallowed-contacts", func(ctx context.Context, c *zapi.Client) error {
+		_, err := c.DisallowedContacts(ctx, zapi.BlacklistPhoto)
+		return err
+	}},
+}
+
+// documented is the answer that each call expects.
+func documented(op string) string {
+	if op == "privacy/disallowed-contacts" {
+		return `{"disallowedContacts":[]}`
+	}
+	return `{"success":true}`
 }
 
 func setOnline(ctx context.Context, c *zapi.Client) error {

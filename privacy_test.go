@@ -2,6 +2,7 @@ package zapi_test
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -55,6 +56,48 @@ func TestCallsOnTheWire(t *testing.T) {
 		{"photo with changes", func(ctx context.Context, c *zapi.Client) error {
 			return c.SetPhotoVisibility(ctx, zapi.VisibilityContactBlacklist, zapi.Allow("554422222222"))
 		}, "privacy/photo", `{"visualizationType":"CONTACT_BLACKLIST","contactsBlacklist":[{"action":"remove","phone":"554422222222"}]}`},
+		{"description for all", func(ctx context.Context, c *zapi.Client) error {
+			return c.SetDescriptionVisibility(ctx, zapi.VisibilityAll)
+		}, "privacy/description", `{"visualizationType":"ALL"}`},
+		{"description for none", func(ctx context.Context, c *zapi.Client) error {
+			return c.SetDescriptionVisibility(ctx, zapi.VisibilityNone)
+		}, "privacy/description", `{"visualizationType":"NONE"}`},
+		{"description for contacts", func(ctx context.Context, c *zapi.Client) error {
+			return c.SetDescriptionVisibility(ctx, zapi.VisibilityContacts)
+		}, "privacy/description", `{"visualizationType":"CONTACTS"}`},
+		{"description with changes", func(ctx context.Context, c *zapi.Client) error {
+			return c.SetDescriptionVisibility(ctx, zapi.VisibilityContactBlacklist, zapi.Disallow("554422222222"))
+		}, "privacy/description", `{"visualizationType":"CONTACT_BLACKLIST","contactsBlacklist":[{"action":"add","phone":"554422222222"}]}`},
+		{"group add for all", func(ctx context.Context, c *zapi.Client) error {
+			return c.SetGroupAddPermission(ctx, zapi.GroupAddAll)
+		}, "privacy/group-add", `{"type":"ALL"}`},
+		{"group add for contacts", func(ctx context.Context, c *zapi.Client) error {
+			return c.SetGroupAddPermission(ctx, zapi.GroupAddContacts)
+		}, "privacy/group-add", `{"type":"CONTACTS"}`},
+		{"group add back to its list", func(ctx context.Context, c *zapi.Client) error {
+			return c.SetGroupAddPermission(ctx, zapi.GroupAddContactBlacklist)
+		}, "privacy/group-add", `{"type":"CONTACT_BLACKLIST","contactsBlacklist":[]}`},
+		{"group add with changes", func(ctx context.Context, c *zapi.Client) error {
+			return c.SetGroupAddPermission(ctx, zapi.GroupAddContactBlacklist, zapi.Disallow(masked))
+		}, "privacy/group-add", `{"type":"CONTACT_BLACKLIST","contactsBlacklist":[{"action":"add","phone":"5544911111111"}]}`},
+		{"read receipts on", func(ctx context.Context, c *zapi.Client) error {
+			return c.SetReadReceipts(ctx, zapi.ReadReceiptsEnable)
+		}, "privacy/read-receipts?value=enable", ""},
+		{"read receipts off", func(ctx context.Context, c *zapi.Client) error {
+			return c.SetReadReceipts(ctx, zapi.ReadReceiptsDisable)
+		}, "privacy/read-receipts?value=disable", ""},
+		{"messages for a day", func(ctx context.Context, c *zapi.Client) error {
+			return c.SetMessageDuration(ctx, zapi.MessageDuration24Hours)
+		}, "privacy/messages-duration?value=hours24", ""},
+		{"messages for a week", func(ctx context.Context, c *zapi.Client) error {
+			return c.SetMessageDuration(ctx, zapi.MessageDuration7Days)
+		}, "privacy/messages-duration?value=days7", ""},
+		{"messages for a quarter", func(ctx context.Context, c *zapi.Client) error {
+			return c.SetMessageDuration(ctx, zapi.MessageDuration90Days)
+		}, "privacy/messages-duration?value=days90", ""},
+		{"messages that stay", func(ctx context.Context, c *zapi.Client) error {
+			return c.SetMessageDuration(ctx, zapi.MessageDurationDisable)
+		}, "privacy/messages-duration?value=disable", ""},
 		{"online for all", func(ctx context.Context, c *zapi.Client) error {
 			return c.SetOnlineVisibility(ctx, zapi.OnlineAll)
 		}, "privacy/online", `{"visualizationType":"ALL"}`},
@@ -95,7 +138,26 @@ func TestCallsRefuseBeforeSending(t *testing.T) {
 	online := func(v zapi.OnlineVisibility) func(context.Context, *zapi.Client) error {
 		return func(ctx context.Context, c *zapi.Client) error { return c.SetOnlineVisibility(ctx, v) }
 	}
+	groupAdd := func(p zapi.GroupAddPermission, changes ...zapi.BlacklistChange) func(context.Context, *zapi.Client) error {
+		return func(ctx context.Context, c *zapi.Client) error { return c.SetGroupAddPermission(ctx, p, changes...) }
+	}
+	contacts := func(scope zapi.BlacklistScope) func(context.Context, *zapi.Client) error {
+		return func(ctx context.Context, c *zapi.Client) error {
+			list, err := c.DisallowedContacts(ctx, scope)
+			if list != nil {
+				return nil
+			}
+			return err
+		}
+	}
+	replace := func(scope zapi.BlacklistScope, want ...string) func(context.Context, *zapi.Client) error {
+		return func(ctx context.Context, c *zapi.Client) error {
+			_, err := c.ReplaceBlacklist(ctx, scope, want)
+			return err
+		}
+	}
 	const (
+		scopeText      = "scope: must be one of lastSeen, photo, description, groupAdd"
 		visibilityText = "visibility: must be one of ALL, NONE, CONTACTS, CONTACT_BLACKLIST"
 		phoneText      = "must be 7 to 15 digits, country code first, or digits@lid"
 		changesText    = "changes: go with CONTACT_BLACKLIST only"
@@ -110,6 +172,22 @@ func TestCallsRefuseBeforeSending(t *testing.T) {
 		{"last seen, a value of online", lastSeen("SAME_LAST_SEEN"), "privacy/last-seen: " + visibilityText},
 		{"photo, unknown value", photo("EVERYBODY"), "privacy/photo: " + visibilityText},
 		{"online, unknown value", online("NONE"), "privacy/online: visibility: must be one of ALL, SAME_LAST_SEEN"},
+		{"description, unknown value", func(ctx context.Context, c *zapi.Client) error {
+			return c.SetDescriptionVisibility(ctx, "RECADO")
+		}, "privacy/description: " + visibilityText},
+		{"group add for no one", groupAdd("NONE"), "privacy/group-add: permission: must be one of ALL, CONTACTS, CONTACT_BLACKLIST"},
+		{"group add, changes with ALL", groupAdd(zapi.GroupAddAll, zapi.Allow(phone)), "privacy/group-add: " + changesText},
+		{"group add, malformed phone", groupAdd(zapi.GroupAddContactBlacklist, zapi.Allow("")), "privacy/group-add: changes[0].phone: " + phoneText},
+		{"read receipts, unknown value", func(ctx context.Context, c *zapi.Client) error {
+			return c.SetReadReceipts(ctx, "true")
+		}, "privacy/read-receipts: readReceipts: must be one of enable, disable"},
+		{"message duration, unknown value", func(ctx context.Context, c *zapi.Client) error {
+			return c.SetMessageDuration(ctx, "hours24&value=disable")
+		}, "privacy/messages-duration: messageDuration: must be one of hours24, days7, days90, disable"},
+		{"contacts of an unknown scope", contacts("last-seen"), "privacy/disallowed-contacts: " + scopeText},
+		{"contacts of no scope", contacts(""), "privacy/disallowed-contacts: " + scopeText},
+		{"replace, unknown scope", replace("online", phone), "privacy/disallowed-contacts: " + scopeText},
+		{"replace, malformed phone", replace(zapi.BlacklistPhoto, phone, phone, "44"), "privacy/disallowed-contacts: want[2]: " + phoneText},
 		{"changes with ALL", lastSeen(zapi.VisibilityAll, zapi.Disallow(phone)), "privacy/last-seen: " + changesText},
 		{"changes with NONE", lastSeen(zapi.VisibilityNone, zapi.Allow(phone)), "privacy/last-seen: " + changesText},
 		{"changes with CONTACTS", photo(zapi.VisibilityContacts, zapi.Disallow(phone)), "privacy/photo: " + changesText},
@@ -137,6 +215,100 @@ func TestCallsRefuseBeforeSending(t *testing.T) {
 			assert.Empty(t, api.requests())
 		})
 	}
+}
+
+// A POST without a body still says that it is JSON, and that it is empty rather than chunked.
+func TestBodylessPostOnTheNetwork(t *testing.T) {
+	t.Parallel()
+	for _, call := range []func(context.Context, *zapi.Client) error{
+		func(ctx context.Context, c *zapi.Client) error {
+			return c.SetReadReceipts(ctx, zapi.ReadReceiptsEnable)
+		},
+		func(ctx context.Context, c *zapi.Client) error {
+			return c.SetMessageDuration(ctx, zapi.MessageDurationDisable)
+		},
+	} {
+		var seen *http.Request
+		client := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			seen = r
+			_, _ = io.WriteString(w, `{"success":true}`)
+		})
+		require.NoError(t, call(t.Context(), client))
+		assert.Equal(t, []string{"0"}, seen.Header["Content-Length"])
+		assert.Equal(t, []string{"application/json"}, seen.Header["Content-Type"])
+		assert.Empty(t, seen.TransferEncoding)
+	}
+}
+
+func TestDisallowedContactsOnTheWire(t *testing.T) {
+	t.Parallel()
+	for scope, query := range map[zapi.BlacklistScope]string{
+		zapi.BlacklistLastSeen: "lastSeen", zapi.BlacklistPhoto: "photo", zapi.BlacklistDescription: "description", zapi.BlacklistGroupAdd: "groupAdd",
+	} {
+		t.Run(query, func(t *testing.T) {
+			t.Parallel()
+			api := newMockAPI(answering(200, `{"disallowedContacts":["554411111111","999@lid"]}`))
+			contacts, err := api.client(t).DisallowedContacts(t.Context(), scope)
+			require.NoError(t, err)
+			assert.Equal(t, []string{"554411111111", "999@lid"}, contacts)
+
+			requests := api.requests()
+			require.Len(t, requests, 1)
+			assert.Equal(t, http.MethodGet, requests[0].Method)
+			assert.Equal(t, realURL("privacy/disallowed-contacts?type="+query), requests[0].URL)
+			assert.Empty(t, requests[0].Body)
+			assert.Equal(t, http.Header{
+				"Accept":       {"application/json"},
+				"Client-Token": {creds.ClientToken},
+				"User-Agent":   {"zapi-go/0.1.0"},
+			}, requests[0].Header)
+		})
+	}
+}
+
+func TestDisallowedContactsAnswers(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		body string
+		want []string
+		kind error
+	}{
+		{"empty list", `{"disallowedContacts":[]}`, []string{}, nil},
+		{"with success beside it", `{"success":true,"disallowedContacts":["5544"]}`, []string{"5544"}, nil},
+		{"no list", `{}`, nil, zapi.ErrUnexpectedResponse},
+		{"success without a list", `{"success":true}`, nil, zapi.ErrUnexpectedResponse},
+		{"null", `{"disallowedContacts":null}`, nil, zapi.ErrUnexpectedResponse},
+		{"string", `{"disallowedContacts":"5544"}`, nil, zapi.ErrUnexpectedResponse},
+		{"object", `{"disallowedContacts":{"5544":true}}`, nil, zapi.ErrUnexpectedResponse},
+		{"number in the list", `{"disallowedContacts":["5544",5544]}`, nil, zapi.ErrUnexpectedResponse},
+		{"null in the list", `{"disallowedContacts":["5544",null]}`, nil, zapi.ErrUnexpectedResponse},
+		{"list alone", `["5544"]`, nil, zapi.ErrUnexpectedResponse},
+		{"key in capitals", `{"DisallowedContacts":[]}`, nil, zapi.ErrUnexpectedResponse},
+		{"error beside a list", `{"error":"busy","disallowedContacts":[]}`, nil, zapi.ErrUnexpectedResponse},
+		{"success false beside a list", `{"success":false,"disallowedContacts":[]}`, nil, zapi.ErrRejected},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			contacts, err := newClient(t, answering(200, tt.body)).DisallowedContacts(t.Context(), zapi.BlacklistPhoto)
+			assertKind(t, tt.kind, err)
+			assert.Equal(t, tt.want, contacts)
+			if tt.want == nil {
+				var apiErr *zapi.APIError
+				require.ErrorAs(t, err, &apiErr)
+			}
+		})
+	}
+}
+
+func TestTensOfThousandsOfContactsFit(t *testing.T) {
+	t.Parallel()
+	const contacts = 50_000
+	body := `{"disallowedContacts":["` + strings.Repeat(`5544911111111","`, contacts-1) + `5544911111111"]}`
+	got, err := newClient(t, answering(200, body)).DisallowedContacts(t.Context(), zapi.BlacklistPhoto)
+	require.NoError(t, err)
+	assert.Len(t, got, contacts)
 }
 
 func TestPhones(t *testing.T) {

@@ -2,6 +2,7 @@ package zapi_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -34,6 +35,23 @@ func readmeFirstScreen(ctx context.Context) error {
 	return client.SetLastSeen(ctx, zapi.VisibilityContactBlacklist,
 		zapi.Disallow("+55 44 91111-1111"), // no longer sees it
 		zapi.Allow("554422222222"))         // sees it again
+}
+
+func readmeReplace(ctx context.Context, client *zapi.Client) error {
+	diff, err := client.ReplaceBlacklist(ctx, zapi.BlacklistPhoto, []string{"+55 44 91111-1111", "554422222222"})
+	if err != nil {
+		return err
+	}
+	fmt.Println("added", len(diff.Added), "removed", len(diff.Removed))
+	return nil
+}
+
+func readmePolicy(ctx context.Context, client *zapi.Client, data []byte) error {
+	var policy zapi.Policy
+	if err := json.Unmarshal(data, &policy); err != nil { // unknown keys and values are refused by name
+		return err
+	}
+	return client.Apply(ctx, policy)
 }
 
 func readmeErrors(ctx context.Context, client *zapi.Client) {
@@ -95,6 +113,22 @@ func readFile(t *testing.T, name string) string {
 	data, err := os.ReadFile(name)
 	require.NoError(t, err)
 	return string(data)
+}
+
+func TestReadmeBlacklistAndPolicy(t *testing.T) {
+	t.Parallel()
+	server := zapitest.NewServer()
+	t.Cleanup(server.Close)
+	client, err := server.Client()
+	require.NoError(t, err)
+	require.NoError(t, readmeReplace(t.Context(), client))
+	policy := regexp.MustCompile("(?s)```json\n(.*?)```").FindStringSubmatch(readFile(t, "README.md"))
+	require.NotNil(t, policy)
+	require.NoError(t, readmePolicy(t.Context(), client, []byte(policy[1])))
+	settings := server.Settings(client.InstanceID())
+	assert.Equal(t, []string{"5544911111111"}, settings.LastSeen.Blacklist)
+	assert.Equal(t, []string{"554422222222", "5544911111111"}, settings.Photo.Blacklist)
+	assert.Equal(t, zapi.MessageDuration90Days, settings.MessageDuration)
 }
 
 func TestReadmeCode(t *testing.T) {

@@ -36,11 +36,8 @@ type object map[string]json.RawMessage
 
 // do sends one call. Of a 200 that reports no error, accept says what is wrong with it, or "".
 func (c *Client) do(ctx context.Context, r request, accept func(object) string) error {
-	if err := c.validate(r.op); err != nil {
+	if err := c.ready(ctx, r.op); err != nil {
 		return err
-	}
-	if ctx == nil {
-		return &ValidationError{r.op, "ctx", "must not be nil"}
 	}
 	if err := ctx.Err(); err != nil {
 		return &TransportError{Op: r.op, Err: err}
@@ -53,6 +50,17 @@ func (c *Client) do(ctx context.Context, r request, accept func(object) string) 
 	if apiErr := c.check(r.op, a, accept); apiErr != nil {
 		apiErr.Attempts = 1
 		return apiErr
+	}
+	return nil
+}
+
+// ready refuses a client that nobody made, and a nil context.
+func (c *Client) ready(ctx context.Context, op string) error {
+	if err := c.validate(op); err != nil {
+		return err
+	}
+	if ctx == nil {
+		return &ValidationError{op, "ctx", "must not be nil"}
 	}
 	return nil
 }

@@ -45,6 +45,87 @@ func (v *OnlineVisibility) UnmarshalText(text []byte) error {
 	return unmarshalOneOf(v, "OnlineVisibility", text, onlineVisibilities)
 }
 
+// GroupAddPermission says who may add the number to groups. There is no value for "no one".
+type GroupAddPermission string
+
+// The legal values of [GroupAddPermission].
+const (
+	GroupAddAll              GroupAddPermission = "ALL"               // everyone
+	GroupAddContacts         GroupAddPermission = "CONTACTS"          // my contacts
+	GroupAddContactBlacklist GroupAddPermission = "CONTACT_BLACKLIST" // my contacts except those on the setting's blacklist
+)
+
+var groupAddPermissions = []GroupAddPermission{GroupAddAll, GroupAddContacts, GroupAddContactBlacklist}
+
+// Valid reports whether p is one of the three legal values.
+func (p GroupAddPermission) Valid() bool { return slices.Contains(groupAddPermissions, p) }
+
+// UnmarshalText sets p from its wire form and refuses any other text with a [*ValidationError].
+func (p *GroupAddPermission) UnmarshalText(text []byte) error {
+	return unmarshalOneOf(p, "GroupAddPermission", text, groupAddPermissions)
+}
+
+// ReadReceipts says whether read receipts go out.
+type ReadReceipts string
+
+// The legal values of [ReadReceipts].
+const (
+	ReadReceiptsEnable  ReadReceipts = "enable"
+	ReadReceiptsDisable ReadReceipts = "disable"
+)
+
+var readReceipts = []ReadReceipts{ReadReceiptsEnable, ReadReceiptsDisable}
+
+// Valid reports whether r is one of the two legal values.
+func (r ReadReceipts) Valid() bool { return slices.Contains(readReceipts, r) }
+
+// UnmarshalText sets r from its wire form and refuses any other text with a [*ValidationError].
+func (r *ReadReceipts) UnmarshalText(text []byte) error {
+	return unmarshalOneOf(r, "ReadReceipts", text, readReceipts)
+}
+
+// MessageDuration says after how long the messages of new individual chats disappear.
+type MessageDuration string
+
+// The legal values of [MessageDuration].
+const (
+	MessageDuration24Hours MessageDuration = "hours24"
+	MessageDuration7Days   MessageDuration = "days7"
+	MessageDuration90Days  MessageDuration = "days90"
+	MessageDurationDisable MessageDuration = "disable" // they stay
+)
+
+var messageDurations = []MessageDuration{MessageDuration24Hours, MessageDuration7Days, MessageDuration90Days, MessageDurationDisable}
+
+// Valid reports whether d is one of the four legal values.
+func (d MessageDuration) Valid() bool { return slices.Contains(messageDurations, d) }
+
+// UnmarshalText sets d from its wire form and refuses any other text with a [*ValidationError].
+func (d *MessageDuration) UnmarshalText(text []byte) error {
+	return unmarshalOneOf(d, "MessageDuration", text, messageDurations)
+}
+
+// BlacklistScope names the setting that a blacklist belongs to.
+type BlacklistScope string
+
+// The legal values of [BlacklistScope].
+const (
+	BlacklistLastSeen    BlacklistScope = "lastSeen"
+	BlacklistPhoto       BlacklistScope = "photo"
+	BlacklistDescription BlacklistScope = "description"
+	BlacklistGroupAdd    BlacklistScope = "groupAdd"
+)
+
+var blacklistScopes = []BlacklistScope{BlacklistLastSeen, BlacklistPhoto, BlacklistDescription, BlacklistGroupAdd}
+
+// Valid reports whether s is one of the four legal values.
+func (s BlacklistScope) Valid() bool { return slices.Contains(blacklistScopes, s) }
+
+// UnmarshalText sets s from its wire form and refuses any other text with a [*ValidationError].
+func (s *BlacklistScope) UnmarshalText(text []byte) error {
+	return unmarshalOneOf(s, "BlacklistScope", text, blacklistScopes)
+}
+
 // BlacklistAction says what a [BlacklistChange] does.
 type BlacklistAction string
 
@@ -82,6 +163,11 @@ func Disallow(phone string) BlacklistChange {
 // Allow is the change that takes phone off the blacklist.
 func Allow(phone string) BlacklistChange {
 	return BlacklistChange{Action: BlacklistRemove, Phone: phone}
+}
+
+// BlacklistDiff is what [Client.ReplaceBlacklist] changed, each contact as it was sent.
+type BlacklistDiff struct {
+	Added, Removed []string
 }
 
 func oneOf[T ~string](op, field string, value T, legal []T) error {

@@ -46,6 +46,13 @@ func TestLegalValues(t *testing.T) {
 	testEnum(t, "Visibility", "ALL, NONE, CONTACTS, CONTACT_BLACKLIST",
 		zapi.VisibilityAll, zapi.VisibilityNone, zapi.VisibilityContacts, zapi.VisibilityContactBlacklist)
 	testEnum(t, "OnlineVisibility", "ALL, SAME_LAST_SEEN", zapi.OnlineAll, zapi.OnlineSameAsLastSeen)
+	testEnum(t, "GroupAddPermission", "ALL, CONTACTS, CONTACT_BLACKLIST",
+		zapi.GroupAddAll, zapi.GroupAddContacts, zapi.GroupAddContactBlacklist)
+	testEnum(t, "ReadReceipts", "enable, disable", zapi.ReadReceiptsEnable, zapi.ReadReceiptsDisable)
+	testEnum(t, "MessageDuration", "hours24, days7, days90, disable",
+		zapi.MessageDuration24Hours, zapi.MessageDuration7Days, zapi.MessageDuration90Days, zapi.MessageDurationDisable)
+	testEnum(t, "BlacklistScope", "lastSeen, photo, description, groupAdd",
+		zapi.BlacklistLastSeen, zapi.BlacklistPhoto, zapi.BlacklistDescription, zapi.BlacklistGroupAdd)
 	testEnum(t, "BlacklistAction", "add, remove", zapi.BlacklistAdd, zapi.BlacklistRemove)
 }
 

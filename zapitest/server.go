@@ -16,7 +16,8 @@
 //
 // It refuses what the API's documentation does not allow, in the API's own words where they are known: an unknown
 // route or instance, a wrong method (405), a missing or wrong Client-Token (the answer quotes it, as the API does),
-// a POST that is not application/json (415), unknown keys and values, a missing or misplaced blacklist, a malformed phone.
+// a POST that is not application/json (415), unknown keys and values, a body where none belongs, a missing or misplaced
+// blacklist, a malformed phone.
 //
 // # Failures
 //

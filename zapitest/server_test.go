@@ -91,6 +91,18 @@ func TestServerIsStrict(t *testing.T) {
 		{"misplaced blacklist", post, root + "/privacy/photo", creds.ClientToken, jsonType, `{"visualizationType":"ALL","contactsBlacklist":[]}`, 400, `{"error":"contactsBlacklist goes with CONTACT_BLACKLIST only"}`},
 		{"unknown action", post, root + "/privacy/photo", creds.ClientToken, jsonType, `{"visualizationType":"CONTACT_BLACKLIST","contactsBlacklist":[{"action":"ban","phone":"5544111111"}]}`, 400, `{"error":"Invalid action"}`},
 		{"masked phone", post, root + "/privacy/photo", creds.ClientToken, jsonType, `{"visualizationType":"CONTACT_BLACKLIST","contactsBlacklist":[{"action":"add","phone":"+55 44 11"}]}`, 400, `{"error":"Invalid phone"}`},
+		{"group add for no one", post, root + "/privacy/group-add", creds.ClientToken, jsonType, `{"type":"NONE"}`, 400, `{"error":"Invalid type"}`},
+		{"group add with the key of the others", post, root + "/privacy/group-add", creds.ClientToken, jsonType, `{"visualizationType":"ALL"}`, 400, `{"error":"Invalid request body"}`},
+		{"group add, misplaced blacklist", post, root + "/privacy/group-add", creds.ClientToken, jsonType, `{"type":"ALL","contactsBlacklist":[]}`, 400, `{"error":"contactsBlacklist goes with CONTACT_BLACKLIST only"}`},
+		{"read receipts without content type", post, root + "/privacy/read-receipts?value=enable", creds.ClientToken, "", ``, 415, `{"error":"UNSUPPORTED_MEDIA_TYPE"}`},
+		{"read receipts in the body", post, root + "/privacy/read-receipts", creds.ClientToken, jsonType, `{"value":"enable"}`, 400, `{"error":"Invalid value"}`},
+		{"read receipts with a body", post, root + "/privacy/read-receipts?value=enable", creds.ClientToken, jsonType, `{}`, 400, `{"error":"Invalid value"}`},
+		{"read receipts, unknown value", post, root + "/privacy/read-receipts?value=true", creds.ClientToken, jsonType, ``, 400, `{"error":"Invalid value"}`},
+		{"message duration, unknown value", post, root + "/privacy/messages-duration?value=days1", creds.ClientToken, jsonType, ``, 400, `{"error":"Invalid value"}`},
+		{"contacts by POST", post, root + "/privacy/disallowed-contacts?type=photo", creds.ClientToken, jsonType, ``, 405, `{"error":"METHOD_NOT_ALLOWED"}`},
+		{"contacts of an unknown type", http.MethodGet, root + "/privacy/disallowed-contacts?type=online", creds.ClientToken, "", ``, 400, `{"error":"Invalid type"}`},
+		{"contacts by the path of one page of the documentation", http.MethodGet, root + "/disallowed-contacts?type=photo", creds.ClientToken, "", ``, 200, notFound},
+		{"no contacts", http.MethodGet, root + "/privacy/disallowed-contacts?type=photo", creds.ClientToken, "", ``, 200, `{"disallowedContacts":[]}`},
 		{"empty blacklist", post, root + "/privacy/photo", creds.ClientToken, jsonType, `{"visualizationType":"CONTACT_BLACKLIST","contactsBlacklist":[]}`, 200, ok},
 	}
 	for _, tt := range tests {
@@ -120,7 +132,10 @@ func TestServerKeepsState(t *testing.T) {
 	c := client(t, server)
 	settings := func() zapitest.Settings { return server.Settings(c.InstanceID()) }
 	everyone := zapitest.Audience{Visibility: zapi.VisibilityAll}
-	assert.Equal(t, zapitest.Settings{LastSeen: everyone, Photo: everyone, Online: zapi.OnlineAll}, settings())
+	assert.Equal(t, zapitest.Settings{
+		LastSeen: everyone, Photo: everyone, Description: everyone, GroupAdd: everyone,
+		Online: zapi.OnlineAll, ReadReceipts: zapi.ReadReceiptsEnable, MessageDuration: zapi.MessageDurationDisable,
+	}, settings())
 
 	require.NoError(t, c.SetLastSeen(t.Context(), zapi.VisibilityContactBlacklist, zapi.Disallow("5544222222"), zapi.Disallow("5544111111")))
 	require.NoError(t, c.SetLastSeen(t.Context(), zapi.VisibilityContactBlacklist, zapi.Disallow("5544222222"), zapi.Disallow("999@lid"), zapi.Allow("5544111111"), zapi.Allow("5544333333")))
@@ -130,6 +145,28 @@ func TestServerKeepsState(t *testing.T) {
 	require.NoError(t, c.SetLastSeen(t.Context(), zapi.VisibilityNone))
 	require.NoError(t, c.SetLastSeen(t.Context(), zapi.VisibilityContactBlacklist))
 	assert.Equal(t, []string{"5544222222", "999@lid"}, settings().LastSeen.Blacklist, "the list outlives another visibility")
+
+	require.NoError(t, c.SetPhotoVisibility(t.Context(), zapi.VisibilityContactBlacklist, zapi.Disallow("5544000001")))
+	require.NoError(t, c.SetDescriptionVisibility(t.Context(), zapi.VisibilityContactBlacklist, zapi.Disallow("5544000002")))
+	require.NoError(t, c.SetGroupAddPermission(t.Context(), zapi.GroupAddContactBlacklist, zapi.Disallow("5544000003")))
+	require.NoError(t, c.SetReadReceipts(t.Context(), zapi.ReadReceiptsDisable))
+	require.NoError(t, c.SetMessageDuration(t.Context(), zapi.MessageDuration90Days))
+	except := func(phone string) zapitest.Audience {
+		return zapitest.Audience{Visibility: zapi.VisibilityContactBlacklist, Blacklist: []string{phone}}
+	}
+	assert.Equal(t, except("5544000001"), settings().Photo)
+	assert.Equal(t, except("5544000002"), settings().Description)
+	assert.Equal(t, except("5544000003"), settings().GroupAdd)
+	assert.Equal(t, zapi.ReadReceiptsDisable, settings().ReadReceipts)
+	assert.Equal(t, zapi.MessageDuration90Days, settings().MessageDuration)
+	for scope, want := range map[zapi.BlacklistScope][]string{
+		zapi.BlacklistLastSeen: {"5544222222", "999@lid"}, zapi.BlacklistPhoto: {"5544000001"},
+		zapi.BlacklistDescription: {"5544000002"}, zapi.BlacklistGroupAdd: {"5544000003"},
+	} {
+		contacts, err := c.DisallowedContacts(t.Context(), scope)
+		require.NoError(t, err)
+		assert.Equal(t, want, contacts)
+	}
 
 	settings().LastSeen.Blacklist[0] = "changed"
 	assert.Equal(t, "5544222222", settings().LastSeen.Blacklist[0], "what is handed out is a copy")
@@ -141,7 +178,10 @@ func TestServerKeepsState(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, other.SetPhotoVisibility(t.Context(), zapi.VisibilityNone))
 	assert.Equal(t, zapi.VisibilityNone, server.Settings(other.InstanceID()).Photo.Visibility)
-	assert.Equal(t, everyone, settings().Photo)
+	assert.Equal(t, except("5544000001"), settings().Photo)
+	empty, err := other.DisallowedContacts(t.Context(), zapi.BlacklistPhoto)
+	require.NoError(t, err)
+	assert.Equal(t, []string{}, empty)
 	assert.Zero(t, server.Settings("unknown"))
 }
 

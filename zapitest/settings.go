@@ -16,26 +16,50 @@ import (
 
 // Settings is the privacy of one instance.
 type Settings struct {
-	LastSeen Audience
-	Photo    Audience
-	Online   zapi.OnlineVisibility
+	LastSeen        Audience
+	Photo           Audience
+	Description     Audience
+	GroupAdd        Audience // who may add to groups; never NONE
+	Online          zapi.OnlineVisibility
+	ReadReceipts    zapi.ReadReceipts
+	MessageDuration zapi.MessageDuration
 }
 
 // Audience is a setting with a blacklist. The list outlives a change to another visibility, as it does in the API.
 type Audience struct {
 	Visibility zapi.Visibility
-	Blacklist  []string // sorted
+	Blacklist  []string // sorted; nil when empty
 }
 
 func newSettings() Settings {
 	everyone := Audience{Visibility: zapi.VisibilityAll}
-	return Settings{LastSeen: everyone, Photo: everyone, Online: zapi.OnlineAll}
+	return Settings{
+		LastSeen: everyone, Photo: everyone, Description: everyone, GroupAdd: everyone,
+		Online: zapi.OnlineAll, ReadReceipts: zapi.ReadReceiptsEnable, MessageDuration: zapi.MessageDurationDisable,
+	}
 }
 
 func (s Settings) clone() Settings {
-	s.LastSeen.Blacklist = slices.Clone(s.LastSeen.Blacklist)
-	s.Photo.Blacklist = slices.Clone(s.Photo.Blacklist)
+	for _, scope := range []zapi.BlacklistScope{zapi.BlacklistLastSeen, zapi.BlacklistPhoto, zapi.BlacklistDescription, zapi.BlacklistGroupAdd} {
+		audience := s.audience(scope)
+		audience.Blacklist = slices.Clone(audience.Blacklist)
+	}
 	return s
+}
+
+// audience is the setting that a blacklist belongs to; nil for an unknown scope.
+func (s *Settings) audience(scope zapi.BlacklistScope) *Audience {
+	switch scope {
+	case zapi.BlacklistLastSeen:
+		return &s.LastSeen
+	case zapi.BlacklistPhoto:
+		return &s.Photo
+	case zapi.BlacklistDescription:
+		return &s.Description
+	case zapi.BlacklistGroupAdd:
+		return &s.GroupAdd
+	}
+	return nil
 }
 
 // route is one endpoint: how it is called, and what it does to the settings.
@@ -45,12 +69,17 @@ type route struct {
 }
 
 var routes = map[string]route{
-	"privacy/last-seen": {http.MethodPost, setAudience(func(s *Settings) *Audience { return &s.LastSeen })},
-	"privacy/photo":     {http.MethodPost, setAudience(func(s *Settings) *Audience { return &s.Photo })},
-	"privacy/online":    {http.MethodPost, setOnline},
+	"privacy/last-seen":           {http.MethodPost, setVisibility(zapi.BlacklistLastSeen)},
+	"privacy/photo":               {http.MethodPost, setVisibility(zapi.BlacklistPhoto)},
+	"privacy/description":         {http.MethodPost, setVisibility(zapi.BlacklistDescription)},
+	"privacy/group-add":           {http.MethodPost, setGroupAdd},
+	"privacy/online":              {http.MethodPost, setOnline},
+	"privacy/read-receipts":       {http.MethodPost, setReadReceipts},
+	"privacy/messages-duration":   {http.MethodPost, setMessageDuration},
+	"privacy/disallowed-contacts": {http.MethodGet, disallowedContacts},
 }
 
-func setAudience(of func(*Settings) *Audience) func(*Settings, url.Values, []byte) Answer {
+func setVisibility(scope zapi.BlacklistScope) func(*Settings, url.Values, []byte) Answer {
 	return func(s *Settings, _ url.Values, body []byte) Answer {
 		var request struct {
 			Visibility string    `json:"visualizationType"`
@@ -59,18 +88,62 @@ func setAudience(of func(*Settings) *Audience) func(*Settings, url.Values, []byt
 		if refusal := decode(body, &request); refusal != "" {
 			return refuse(http.StatusBadRequest, refusal, "")
 		}
-		visibility := zapi.Visibility(request.Visibility)
-		if !visibility.Valid() {
+		if !zapi.Visibility(request.Visibility).Valid() {
 			return refuse(http.StatusBadRequest, "Invalid visualizationType", "")
 		}
-		audience := of(s)
-		takesBlacklist := visibility == zapi.VisibilityContactBlacklist
-		if refusal := changeBlacklist(&audience.Blacklist, takesBlacklist, request.Blacklist); refusal != "" {
-			return refuse(http.StatusBadRequest, refusal, "")
-		}
-		audience.Visibility = visibility
-		return success
+		return s.audience(scope).set(request.Visibility, request.Blacklist)
 	}
+}
+
+func setGroupAdd(s *Settings, _ url.Values, body []byte) Answer {
+	var request struct {
+		Permission string    `json:"type"`
+		Blacklist  *[]change `json:"contactsBlacklist"`
+	}
+	if refusal := decode(body, &request); refusal != "" {
+		return refuse(http.StatusBadRequest, refusal, "")
+	}
+	if !zapi.GroupAddPermission(request.Permission).Valid() {
+		return refuse(http.StatusBadRequest, "Invalid type", "")
+	}
+	return s.GroupAdd.set(request.Permission, request.Blacklist)
+}
+
+// set changes visibility and list together, or neither.
+func (a *Audience) set(visibility string, changes *[]change) Answer {
+	takesBlacklist := visibility == string(zapi.VisibilityContactBlacklist)
+	if refusal := changeBlacklist(&a.Blacklist, takesBlacklist, changes); refusal != "" {
+		return refuse(http.StatusBadRequest, refusal, "")
+	}
+	a.Visibility = zapi.Visibility(visibility)
+	return success
+}
+
+func setReadReceipts(s *Settings, query url.Values, body []byte) Answer {
+	value := zapi.ReadReceipts(query.Get("value"))
+	if !value.Valid() || len(body) > 0 {
+		return refuse(http.StatusBadRequest, "Invalid value", "")
+	}
+	s.ReadReceipts = value
+	return success
+}
+
+func setMessageDuration(s *Settings, query url.Values, body []byte) Answer {
+	value := zapi.MessageDuration(query.Get("value"))
+	if !value.Valid() || len(body) > 0 {
+		return refuse(http.StatusBadRequest, "Invalid value", "")
+	}
+	s.MessageDuration = value
+	return success
+}
+
+func disallowedContacts(s *Settings, query url.Values, _ []byte) Answer {
+	audience := s.audience(zapi.BlacklistScope(query.Get("type")))
+	if audience == nil {
+		return refuse(http.StatusBadRequest, "Invalid type", "")
+	}
+	body, _ := json.Marshal(map[string][]string{"disallowedContacts": append([]string{}, audience.Blacklist...)}) // strings cannot fail
+	return Answer{Body: string(body)}
 }
 
 func setOnline(s *Settings, _ url.Values, body []byte) Answer {
@@ -118,7 +191,7 @@ func changeBlacklist(list *[]string, takesBlacklist bool, changes *[]change) (re
 		}
 		contacts[c.Phone] = action == zapi.BlacklistAdd
 	}
-	kept := make([]string, 0, len(contacts))
+	var kept []string
 	for phone, on := range contacts {
 		if on {
 			kept = append(kept, phone)

@@ -1,0 +1,181 @@
+package zapi_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jarcoal/httpmock"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/zapitest"
+)
+
+// listing answers the read with a list and each POST with success.
+func listing(contacts ...string) httpmock.Responder {
+	list := `{"disallowedContacts":[]}`
+	if len(contacts) > 0 {
+		list = `{"disallowedContacts":["` + strings.Join(contacts, `","`) + `"]}`
+	}
+	return func(req *http.Request) (*http.Response, error) {
+		if req.Method == http.MethodGet {
+			return answering(200, list)(req)
+		}
+		return succeeding(req)
+	}
+}
+
+func TestReplaceBlacklist(t *testing.T) {
+	t.Parallel()
+	const a, b, c, lid = "554411111111", "554422222222", "554433333333", "999999999999999@lid"
+	tests := []struct {
+		name     string
+		listed   []string
+		want     []string
+		diff     zapi.BlacklistDiff
+		wantList string
+	}{
+		{"nothing to nothing", nil, nil, zapi.BlacklistDiff{}, `[]`},
+		{"the same in another order", []string{a, b}, []string{b, a}, zapi.BlacklistDiff{}, `[]`},
+		{"the same in a mask and twice", []string{a}, []string{"+55 (44) 1111-1111", a}, zapi.BlacklistDiff{}, `[]`},
+		{"add", []string{a}, []string{c, a, "+" + c, b}, zapi.BlacklistDiff{Added: []string{c, b}}, `[{"action":"add","phone":"` + c + `"},{"action":"add","phone":"` + b + `"}]`},
+		{"remove", []string{a, b, c}, []string{b}, zapi.BlacklistDiff{Removed: []string{a, c}}, `[{"action":"remove","phone":"` + a + `"},{"action":"remove","phone":"` + c + `"}]`},
+		{"clear", []string{a}, []string{}, zapi.BlacklistDiff{Removed: []string{a}}, `[{"action":"remove","phone":"` + a + `"}]`},
+		{"removals come first", []string{lid}, []string{a}, zapi.BlacklistDiff{Added: []string{a}, Removed: []string{lid}}, `[{"action":"remove","phone":"` + lid + `"},{"action":"add","phone":"` + a + `"}]`},
+		{"a private id stays when it is wanted", []string{lid}, []string{lid}, zapi.BlacklistDiff{}, `[]`},
+		{"a listed contact twice, and masked", []string{a, a, "+55 44 1111-1111"}, nil, zapi.BlacklistDiff{Removed: []string{a}}, `[{"action":"remove","phone":"` + a + `"}]`},
+		{"a listed contact of unknown form", []string{"someone@c.us"}, []string{a}, zapi.BlacklistDiff{Added: []string{a}, Removed: []string{"someone@c.us"}}, `[{"action":"remove","phone":"someone@c.us"},{"action":"add","phone":"` + a + `"}]`},
+	}
+	settings := []struct {
+		scope zapi.BlacklistScope
+		op    string
+		head  string
+	}{
+		{zapi.BlacklistLastSeen, "privacy/last-seen", `{"visualizationType":"CONTACT_BLACKLIST"`},
+		{zapi.BlacklistPhoto, "privacy/photo", `{"visualizationType":"CONTACT_BLACKLIST"`},
+		{zapi.BlacklistDescription, "privacy/description", `{"visualizationType":"CONTACT_BLACKLIST"`},
+		{zapi.BlacklistGroupAdd, "privacy/group-add", `{"type":"CONTACT_BLACKLIST"`},
+	}
+	for _, tt := range tests {
+		for _, setting := range settings {
+			t.Run(tt.name+" of "+string(setting.scope), func(t *testing.T) {
+				t.Parallel()
+				api := newMockAPI(listing(tt.listed...))
+				diff, err := api.client(t).ReplaceBlacklist(t.Context(), setting.scope, tt.want)
+				require.NoError(t, err)
+				assert.Equal(t, tt.diff, diff)
+
+				requests := api.requests()
+				require.Len(t, requests, 2)
+				assert.Equal(t, http.MethodGet, requests[0].Method)
+				assert.Equal(t, realURL("privacy/disallowed-contacts?type="+string(setting.scope)), requests[0].URL)
+				assert.Equal(t, http.MethodPost, requests[1].Method)
+				assert.Equal(t, realURL(setting.op), requests[1].URL)
+				assert.Equal(t, setting.head+`,"contactsBlacklist":`+tt.wantList+`}`, requests[1].Body)
+			})
+		}
+	}
+}
+
+func TestReplaceBlacklistFails(t *testing.T) {
+	t.Parallel()
+	t.Run("reading", func(t *testing.T) {
+		t.Parallel()
+		api := newMockAPI(answering(403, ""))
+		diff, err := api.client(t).ReplaceBlacklist(t.Context(), zapi.BlacklistPhoto, []string{"554411111111"})
+		require.EqualError(t, err, "zapi: privacy/disallowed-contacts: 403 Forbidden")
+		assert.Zero(t, diff)
+		assert.Len(t, api.requests(), 1, "nothing is changed by guessing at the list")
+	})
+	t.Run("writing", func(t *testing.T) {
+		t.Parallel()
+		api := newMockAPI(func(req *http.Request) (*http.Response, error) {
+			if req.Method == http.MethodGet {
+				return listing()(req)
+			}
+			return answering(200, `{"success":false}`)(req)
+		})
+		diff, err := api.client(t).ReplaceBlacklist(t.Context(), zapi.BlacklistPhoto, []string{"554411111111"})
+		require.ErrorIs(t, err, zapi.ErrRejected)
+		require.ErrorContains(t, err, "zapi: privacy/photo: ")
+		assert.Zero(t, diff)
+	})
+}
+
+// mask writes a phone as people do.
+func mask(r *rand.Rand, phone string) string {
+	if strings.HasSuffix(phone, "@lid") {
+		return phone
+	}
+	var masked strings.Builder
+	for _, digit := range phone {
+		if r.IntN(3) == 0 {
+			masked.WriteByte("+-. ()"[r.IntN(6)])
+		}
+		masked.WriteRune(digit)
+	}
+	return masked.String()
+}
+
+// Whatever the server has and whatever is wanted, in any order, mask and number: afterwards the list is the wanted set.
+func TestReplaceBlacklistReachesTheWantedSet(t *testing.T) {
+	t.Parallel()
+	server := zapitest.NewServer()
+	t.Cleanup(server.Close)
+	first, err := server.Client()
+	require.NoError(t, err)
+	scopes := []zapi.BlacklistScope{zapi.BlacklistLastSeen, zapi.BlacklistPhoto, zapi.BlacklistDescription, zapi.BlacklistGroupAdd}
+	for seed := range uint64(40) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			r := rand.New(rand.NewPCG(seed, 0))
+			client, err := first.ForInstance(server.AddInstance())
+			require.NoError(t, err)
+			for range 5 {
+				scope := scopes[r.IntN(len(scopes))]
+				var wanted, written []string
+				for range r.IntN(50) {
+					contact := fmt.Sprintf("5544%08d", r.IntN(60))
+					if r.IntN(5) == 0 {
+						contact = fmt.Sprintf("%d@lid", r.IntN(10))
+					}
+					wanted = append(wanted, contact)
+					for range 1 + r.IntN(2) {
+						written = append(written, mask(r, contact))
+					}
+				}
+				slices.Sort(wanted)
+				wanted = slices.Compact(wanted)
+				r.Shuffle(len(written), func(i, j int) { written[i], written[j] = written[j], written[i] })
+
+				before, err := client.DisallowedContacts(t.Context(), scope)
+				require.NoError(t, err)
+				diff, err := client.ReplaceBlacklist(t.Context(), scope, written)
+				require.NoError(t, err)
+				after, err := client.DisallowedContacts(t.Context(), scope)
+				require.NoError(t, err)
+				assert.ElementsMatch(t, wanted, after)
+				assert.Len(t, after, len(before)+len(diff.Added)-len(diff.Removed), "the difference is what happened")
+
+				again, err := client.ReplaceBlacklist(t.Context(), scope, written)
+				require.NoError(t, err)
+				assert.Zero(t, again)
+				assert.Equal(t, zapi.VisibilityContactBlacklist, audience(server.Settings(client.InstanceID()), scope).Visibility)
+			}
+		})
+	}
+}
+
+func audience(settings zapitest.Settings, scope zapi.BlacklistScope) zapitest.Audience {
+	return map[zapi.BlacklistScope]zapitest.Audience{
+		zapi.BlacklistLastSeen:    settings.LastSeen,
+		zapi.BlacklistPhoto:       settings.Photo,
+		zapi.BlacklistDescription: settings.Description,
+		zapi.BlacklistGroupAdd:    settings.GroupAdd,
+	}[scope]
+}

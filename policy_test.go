@@ -1,0 +1,280 @@
+package zapi_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/jarcoal/httpmock"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/zapitest"
+)
+
+func fullPolicy() zapi.Policy {
+	return zapi.Policy{
+		LastSeen:        &zapi.Audience{Visibility: zapi.VisibilityContactBlacklist, Except: []string{"+55 44 1111-1111"}},
+		Photo:           &zapi.Audience{Visibility: zapi.VisibilityNone},
+		Description:     &zapi.Audience{Visibility: zapi.VisibilityContactBlacklist},
+		GroupAdd:        &zapi.Audience{Visibility: zapi.VisibilityContactBlacklist, Except: []string{}},
+		Online:          zapi.OnlineSameAsLastSeen,
+		ReadReceipts:    zapi.ReadReceiptsDisable,
+		MessageDuration: zapi.MessageDuration24Hours,
+	}
+}
+
+const fullPolicyJSON = `{"lastSeen":{"visibility":"CONTACT_BLACKLIST","except":["+55 44 1111-1111"]},` +
+	`"photo":{"visibility":"NONE"},"description":{"visibility":"CONTACT_BLACKLIST"},` +
+	`"groupAdd":{"visibility":"CONTACT_BLACKLIST","except":[]},` +
+	`"online":"SAME_LAST_SEEN","readReceipts":"disable","messageDuration":"hours24"}`
+
+func TestApply(t *testing.T) {
+	t.Parallel()
+	server := zapitest.NewServer()
+	t.Cleanup(server.Close)
+	client, err := server.Client()
+	require.NoError(t, err)
+	old := []zapi.BlacklistChange{zapi.Disallow("554400000000")}
+	require.NoError(t, client.SetDescriptionVisibility(t.Context(), zapi.VisibilityContactBlacklist, old...))
+	require.NoError(t, client.SetGroupAddPermission(t.Context(), zapi.GroupAddContactBlacklist, old...))
+	before := len(server.Requests())
+
+	require.NoError(t, client.Apply(t.Context(), fullPolicy()))
+	except := func(contacts ...string) zapitest.Audience {
+		return zapitest.Audience{Visibility: zapi.VisibilityContactBlacklist, Blacklist: contacts}
+	}
+	assert.Equal(t, zapitest.Settings{
+		LastSeen:        except("554411111111"),
+		Photo:           zapitest.Audience{Visibility: zapi.VisibilityNone},
+		Description:     except("554400000000"),
+		GroupAdd:        except(),
+		Online:          zapi.OnlineSameAsLastSeen,
+		ReadReceipts:    zapi.ReadReceiptsDisable,
+		MessageDuration: zapi.MessageDuration24Hours,
+	}, server.Settings(client.InstanceID()))
+
+	var order []string
+	for _, request := range server.Requests()[before:] {
+		order = append(order, request.Op)
+	}
+	assert.Equal(t, []string{
+		"privacy/disallowed-contacts", "privacy/last-seen", "privacy/photo", "privacy/description",
+		"privacy/disallowed-contacts", "privacy/group-add", "privacy/online", "privacy/read-receipts", "privacy/messages-duration",
+	}, order)
+}
+
+func TestApplyLeavesWhatIsNotSet(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		policy zapi.Policy
+		want   []string
+	}{
+		{"nothing", zapi.Policy{}, nil},
+		{"one value", zapi.Policy{Online: zapi.OnlineAll}, []string{"privacy/online"}},
+		{"one audience", zapi.Policy{GroupAdd: &zapi.Audience{Visibility: zapi.VisibilityContacts}}, []string{"privacy/group-add"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			api := newMockAPI(succeeding)
+			require.NoError(t, api.client(t).Apply(t.Context(), tt.policy))
+			var urls []string
+			for _, request := range api.requests() {
+				urls = append(urls, request.URL)
+			}
+			var want []string
+			for _, route := range tt.want {
+				want = append(want, realURL(route))
+			}
+			assert.Equal(t, want, urls)
+		})
+	}
+}
+
+func TestApplyCarriesOn(t *testing.T) {
+	t.Parallel()
+	failing := func(status int, body, op string) httpmock.Responder {
+		return func(req *http.Request) (*http.Response, error) {
+			if strings.HasSuffix(req.URL.Path, op) {
+				return answering(status, body)(req)
+			}
+			return listing()(req)
+		}
+	}
+	t.Run("past failures", func(t *testing.T) {
+		t.Parallel()
+		api := newMockAPI(func(req *http.Request) (*http.Response, error) {
+			if strings.HasSuffix(req.URL.Path, "/privacy/photo") {
+				return answering(400, `{"error":"Invalid photo"}`)(req)
+			}
+			return failing(200, `{"success":false}`, "/privacy/disallowed-contacts")(req)
+		})
+		err := api.client(t).Apply(t.Context(), fullPolicy())
+		require.EqualError(t, err, strings.Join([]string{
+			"lastSeen: zapi: privacy/disallowed-contacts: 200 OK: success is false",
+			"photo: zapi: privacy/photo: 400 Bad Request: Invalid photo",
+			"groupAdd: zapi: privacy/disallowed-contacts: 200 OK: success is false",
+		}, "\n"))
+		require.ErrorIs(t, err, zapi.ErrRejected)
+		var apiErr *zapi.APIError
+		require.ErrorAs(t, err, &apiErr)
+		assert.Len(t, api.requests(), 7, "two reads that failed and the five settings that need none")
+	})
+	t.Run("not past refused credentials", func(t *testing.T) {
+		t.Parallel()
+		api := newMockAPI(failing(403, "", "/privacy/photo"))
+		err := api.client(t).Apply(t.Context(), fullPolicy())
+		require.EqualError(t, err, "photo: zapi: privacy/photo: 403 Forbidden")
+		assert.Len(t, api.requests(), 3)
+	})
+	t.Run("not past a cancelled context", func(t *testing.T) {
+		t.Parallel()
+		ctx, cancel := context.WithCancel(t.Context())
+		api := newMockAPI(func(req *http.Request) (*http.Response, error) {
+			if strings.HasSuffix(req.URL.Path, "/privacy/photo") {
+				cancel()
+				return nil, errors.New("network")
+			}
+			return listing()(req)
+		})
+		err := api.client(t).Apply(ctx, fullPolicy())
+		require.EqualError(t, err, "photo: zapi: privacy/photo: context canceled")
+		require.ErrorIs(t, err, context.Canceled)
+		assert.Len(t, api.requests(), 3)
+	})
+}
+
+// wrongPolicies are refused by Validate, Apply and both directions of JSON; each error stands for itself.
+var wrongPolicies = []struct {
+	name   string
+	policy zapi.Policy
+	json   string // "" where the same cannot be written
+	want   string
+}{
+	{"no visibility", zapi.Policy{LastSeen: &zapi.Audience{}}, `{"lastSeen":{}}`, "lastSeen.visibility: must be one of ALL, NONE, CONTACTS, CONTACT_BLACKLIST"},
+	{"unknown visibility", zapi.Policy{Photo: &zapi.Audience{Visibility: "FRIENDS"}}, `{"photo":{"visibility":"FRIENDS"}}`, "photo.visibility: must be one of ALL, NONE, CONTACTS, CONTACT_BLACKLIST"},
+	{"group add for no one", zapi.Policy{GroupAdd: &zapi.Audience{Visibility: zapi.VisibilityNone}}, `{"groupAdd":{"visibility":"NONE"}}`, "groupAdd.visibility: must be one of ALL, CONTACTS, CONTACT_BLACKLIST"},
+	{"except with another visibility", zapi.Policy{Description: &zapi.Audience{Visibility: zapi.VisibilityContacts, Except: []string{"554411111111"}}},
+		`{"description":{"visibility":"CONTACTS","except":["554411111111"]}}`, "description.except: goes with CONTACT_BLACKLIST only"},
+	{"empty except with another visibility", zapi.Policy{Description: &zapi.Audience{Visibility: zapi.VisibilityAll, Except: []string{}}},
+		`{"description":{"visibility":"ALL","except":[]}}`, "description.except: goes with CONTACT_BLACKLIST only"},
+	{"malformed phone", zapi.Policy{LastSeen: &zapi.Audience{Visibility: zapi.VisibilityContactBlacklist, Except: []string{"554411111111", "4411"}}},
+		`{"lastSeen":{"visibility":"CONTACT_BLACKLIST","except":["554411111111","4411"]}}`, "lastSeen.except[1]: must be 7 to 15 digits, country code first, or digits@lid"},
+	{"unknown online", zapi.Policy{Online: "NONE"}, `{"online":"NONE"}`, "online: must be one of ALL, SAME_LAST_SEEN"},
+	{"unknown read receipts", zapi.Policy{ReadReceipts: "on"}, `{"readReceipts":"on"}`, "readReceipts: must be one of enable, disable"},
+	{"unknown message duration", zapi.Policy{MessageDuration: "1d"}, `{"messageDuration":"1d"}`, "messageDuration: must be one of hours24, days7, days90, disable"},
+}
+
+func TestWrongPolicies(t *testing.T) {
+	t.Parallel()
+	for _, tt := range wrongPolicies {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			want := "zapi: policy: " + tt.want
+			require.EqualError(t, tt.policy.Validate(), want)
+
+			api := newMockAPI(succeeding)
+			good := tt.policy
+			if good.Online == "" {
+				good.Online = zapi.OnlineAll
+			}
+			err := api.client(t).Apply(t.Context(), good)
+			require.EqualError(t, err, want)
+			require.ErrorIs(t, err, zapi.ErrInvalidArgument)
+			assert.Empty(t, api.requests(), "nothing is sent if any part is wrong")
+
+			_, err = json.Marshal(tt.policy)
+			require.ErrorContains(t, err, want)
+			require.ErrorIs(t, err, zapi.ErrInvalidArgument)
+
+			kept := fullPolicy()
+			require.EqualError(t, json.Unmarshal([]byte(tt.json), &kept), want)
+			assert.Equal(t, fullPolicy(), kept)
+		})
+	}
+	t.Run("all that is wrong", func(t *testing.T) {
+		t.Parallel()
+		err := zapi.Policy{LastSeen: &zapi.Audience{}, Online: "NONE"}.Validate()
+		require.EqualError(t, err, "zapi: policy: lastSeen.visibility: must be one of ALL, NONE, CONTACTS, CONTACT_BLACKLIST\nzapi: policy: online: must be one of ALL, SAME_LAST_SEEN")
+	})
+}
+
+func TestPolicyJSON(t *testing.T) {
+	t.Parallel()
+	encoded, err := json.Marshal(fullPolicy())
+	require.NoError(t, err)
+	assert.JSONEq(t, fullPolicyJSON, string(encoded))
+	var decoded zapi.Policy
+	require.NoError(t, json.Unmarshal(encoded, &decoded))
+	assert.Equal(t, fullPolicy(), decoded)
+	assert.Nil(t, decoded.Description.Except, "nil keeps the list")
+	assert.NotNil(t, decoded.GroupAdd.Except, "empty clears it")
+
+	encoded, err = json.Marshal(zapi.Policy{})
+	require.NoError(t, err)
+	assert.Equal(t, `{}`, string(encoded))
+	require.NoError(t, json.Unmarshal([]byte(`{"lastSeen":null,"online":null,"photo":{"visibility":"ALL","except":null}}`), &decoded))
+	assert.Equal(t, zapi.Policy{Photo: &zapi.Audience{Visibility: zapi.VisibilityAll}}, decoded, "what was there is replaced")
+}
+
+func TestPolicyJSONIsStrict(t *testing.T) {
+	t.Parallel()
+	const keys = "is unknown; the keys are lastSeen, photo, description, groupAdd, online, readReceipts, messageDuration"
+	tests := []struct{ name, json, want string }{
+		{"unknown key", `{"status":"ALL"}`, "status: " + keys},
+		{"key in another case", `{"lastseen":{"visibility":"ALL"}}`, "lastseen: " + keys},
+		{"long key", `{"` + strings.Repeat("x", 500) + `":1}`, strings.Repeat("x", 61) + "…: " + keys},
+		{"unknown key of an audience", `{"photo":{"visibility":"ALL","but":[]}}`, "photo.but: is unknown; the keys are visibility, except"},
+		{"key twice", `{"online":"ALL","online":"SAME_LAST_SEEN"}`, "online: must not stand there twice"},
+		{"key twice in an audience", `{"photo":{"visibility":"ALL","visibility":"NONE"}}`, "photo.visibility: must not stand there twice"},
+		{"audience as a string", `{"photo":"ALL"}`, "photo: must be a JSON object"},
+		{"audience as a list", `{"photo":["ALL"]}`, "photo: must be a JSON object"},
+		{"value as a number", `{"online":1}`, "online: must be one of ALL, SAME_LAST_SEEN"},
+		{"empty value", `{"online":""}`, "online: must be one of ALL, SAME_LAST_SEEN"},
+		{"visibility as a list", `{"photo":{"visibility":["ALL"]}}`, "photo.visibility: must be one of ALL, NONE, CONTACTS, CONTACT_BLACKLIST"},
+		{"except as a string", `{"photo":{"visibility":"CONTACT_BLACKLIST","except":"554411111111"}}`, "photo.except: must be a list of phones"},
+		{"except with a number", `{"photo":{"visibility":"CONTACT_BLACKLIST","except":[554411111111]}}`, "photo.except: must be a list of phones"},
+		{"except with a null", `{"photo":{"visibility":"CONTACT_BLACKLIST","except":[null]}}`, "photo.except[0]: must be 7 to 15 digits, country code first, or digits@lid"},
+		{"list", `[]`, "must be a JSON object"},
+		{"string", `"ALL"`, "must be a JSON object"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			kept := fullPolicy()
+			err := json.Unmarshal([]byte(tt.json), &kept)
+			require.EqualError(t, err, "zapi: policy: "+tt.want)
+			require.ErrorIs(t, err, zapi.ErrInvalidArgument)
+			assert.Equal(t, fullPolicy(), kept)
+		})
+	}
+	t.Run("no JSON at all", func(t *testing.T) {
+		t.Parallel()
+		for _, text := range []string{``, `{`, `{"online":`, `{"online":"ALL"} {}`, `{"a" 1}`} {
+			require.ErrorIs(t, new(zapi.Policy).UnmarshalJSON([]byte(text)), zapi.ErrInvalidArgument, text)
+		}
+	})
+}
+
+func TestAudienceJSON(t *testing.T) {
+	t.Parallel()
+	var audience zapi.Audience
+	require.NoError(t, json.Unmarshal([]byte(`{"visibility":"CONTACT_BLACKLIST","except":["5544"]}`), &audience))
+	assert.Equal(t, zapi.Audience{Visibility: zapi.VisibilityContactBlacklist, Except: []string{"5544"}}, audience)
+	require.EqualError(t, json.Unmarshal([]byte(`{"who":"ALL"}`), &audience), "zapi: policy: who: is unknown; the keys are visibility, except")
+	assert.Equal(t, []string{"5544"}, audience.Except)
+}
+
+func TestApplyNeedsClientAndContext(t *testing.T) {
+	t.Parallel()
+	var none *zapi.Client
+	assertRefused(t, none.Apply(t.Context(), fullPolicy()), "policy", "client")
+	var noContext context.Context
+	assertRefused(t, newClient(t, succeeding).Apply(noContext, fullPolicy()), "policy", "ctx")
+}
