@@ -1,6 +1,7 @@
 package zapi
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -97,6 +98,9 @@ type connection struct {
 	resty               *resty.Client
 	base                *url.URL
 	timeout             time.Duration
+	retry               RetryPolicy
+	limiter             RateLimiter  // nil for none
+	logger              *slog.Logger // nil for none
 	clientTokenOptional bool
 }
 
@@ -106,7 +110,7 @@ type connection struct {
 // Its error is a [*ValidationError] that names the credential or option at fault.
 func NewClient(creds Credentials, opts ...Option) (*Client, error) {
 	const op = "NewClient"
-	cfg := config{baseURL: defaultBaseURL, timeout: defaultTimeout}
+	cfg := config{baseURL: defaultBaseURL, timeout: defaultTimeout, retry: defaultRetry}
 	for i, opt := range opts {
 		if opt == nil {
 			return nil, &ValidationError{op, fmt.Sprintf("opts[%d]", i), "must not be nil"}
@@ -167,6 +171,9 @@ type config struct {
 	transport           http.RoundTripper
 	middleware          []func(http.RoundTripper) http.RoundTripper
 	timeout             time.Duration
+	retry               RetryPolicy
+	limiter             RateLimiter
+	logger              *slog.Logger
 	product             string
 	clientTokenOptional bool
 	insecureHTTP        bool
@@ -217,6 +224,56 @@ func WithTimeout(d time.Duration) Option {
 			return &ValidationError{"NewClient", "WithTimeout", "must not be negative"}
 		}
 		c.timeout = d
+		return nil
+	}
+}
+
+// WithRetry changes how often a call is tried; the default is three attempts with waits of 500 ms to 8 s.
+// The package documentation lists what is tried again. RetryPolicy{} switches it off.
+func WithRetry(p RetryPolicy) Option {
+	return func(c *config) error {
+		filled := p.withDefaults()
+		switch {
+		case p.MaxAttempts < 0:
+			return &ValidationError{"NewClient", "WithRetry.MaxAttempts", "must not be negative"}
+		case p.MinWait < 0:
+			return &ValidationError{"NewClient", "WithRetry.MinWait", "must not be negative"}
+		case p.MaxWait < 0:
+			return &ValidationError{"NewClient", "WithRetry.MaxWait", "must not be negative"}
+		case filled.MinWait > filled.MaxWait:
+			return &ValidationError{"NewClient", "WithRetry.MinWait", "must not be above MaxWait"}
+		}
+		c.retry = filled
+		return nil
+	}
+}
+
+// RateLimiter lets a request pass, or returns why not; *rate.Limiter of golang.org/x/time is one.
+type RateLimiter interface {
+	Wait(ctx context.Context) error
+}
+
+// WithRateLimiter waits for l before every attempt, with the caller's context; all instances of a client share it.
+// What l refuses is a [*TransportError] with its error. The default is no limit.
+func WithRateLimiter(l RateLimiter) Option {
+	return func(c *config) error {
+		if isNil(l) {
+			return &ValidationError{"NewClient", "WithRateLimiter", "must not be nil"}
+		}
+		c.limiter = l
+		return nil
+	}
+}
+
+// WithLogger writes a line for each attempt at debug (operation, instance, attempt, status, duration and the wait that
+// follows) and one for each call that fails at warn. Status 0 is no answer. No URL, header, body or phone is ever logged;
+// refused input is not either, as nothing was sent. The default is silent.
+func WithLogger(l *slog.Logger) Option {
+	return func(c *config) error {
+		if l == nil {
+			return &ValidationError{"NewClient", "WithLogger", "must not be nil"}
+		}
+		c.logger = l
 		return nil
 	}
 }
@@ -286,6 +343,9 @@ func (c *config) connect() (*connection, error) {
 			SetHeader("User-Agent", strings.TrimSpace(c.product+" zapi-go/"+version)),
 		base:                base,
 		timeout:             c.timeout,
+		retry:               c.retry,
+		limiter:             c.limiter,
+		logger:              c.logger,
 		clientTokenOptional: c.clientTokenOptional,
 	}, nil
 }
@@ -305,6 +365,7 @@ func parseBaseURL(rawURL string, insecureHTTP bool) (base *url.URL, reason strin
 	case slices.ContainsFunc(strings.Split(base.Path, "/"), func(segment string) bool { return segment == "." || segment == ".." }):
 		return nil, "must not have dot segments"
 	}
+	base.Host = strings.TrimSuffix(base.Host, ":") // as net/http does with an empty port
 	base.Path, base.RawPath = strings.TrimRight(base.Path, "/"), strings.TrimRight(base.RawPath, "/")
 	return base, ""
 }

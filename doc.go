@@ -37,7 +37,26 @@
 //
 // # Retries
 //
-// Nothing is retried yet. Every call sets a value or reads, so it can be repeated safely by the caller.
+// Every call sets a value or reads one, and sets no more than it says: a repeat leaves the same state, so it is safe even
+// where the first request was applied and only its answer was lost. (A concurrent writer may be overwritten, as by any
+// later call.) By default a call is tried three times; see [WithRetry] and [RetryPolicy].
+//
+// Tried again: no whole answer (refused, reset, cut off, closed by the server, the timeout of one attempt), and the
+// status 429, 500, 502, 503 and 504.
+//
+// Never tried again: other statuses, redirects, success false, a 200 that is not the documented answer, a body over 1 MiB, a
+// certificate that does not verify, what a middleware or the limiter refuses, and the caller's cancel or deadline.
+//
+// The wait is random, so that clients that failed together do not come back together, and grows exponentially; a
+// Retry-After up to MaxWait is kept to the second. When it is longer, or when the wait would outlast the caller's
+// deadline, the call fails at once and [APIError].RetryAfter says what was asked.
+//
+// [WithTimeout] bounds one attempt and is a timeout but no [context.DeadlineExceeded]; that is the caller's deadline.
+//
+// # Logs and traces
+//
+// [WithLogger] writes lines that hold nothing a server or a caller wrote. [WithMiddleware] takes tracing and metrics, such
+// as otelhttp, which then see the route with a placeholder for the token. [WithRateLimiter] paces all instances together.
 //
 // # Secrets
 //

@@ -66,7 +66,7 @@ type APIError struct {
 // Error reads "zapi: privacy/last-seen: 403 Forbidden: Client-Token [REDACTED] not allowed".
 func (e *APIError) Error() string {
 	status := fmt.Sprintf("%d %s", e.StatusCode, http.StatusText(e.StatusCode))
-	return errorText(e.Op, strings.TrimSpace(status), e.Code, e.Message, e.reason)
+	return errorText(e.Op, strings.TrimSpace(status), e.Code, e.Message, e.reason) + attemptsText(e.Attempts)
 }
 
 // Is reports whether target is the kind of this failure, such as [ErrUnauthorized].
@@ -89,7 +89,7 @@ type TransportError struct {
 
 // Error reads "zapi: privacy/last-seen: " and the cause.
 func (e *TransportError) Error() string {
-	return errorText(e.Op, fmt.Sprint(e.Err))
+	return errorText(e.Op, fmt.Sprint(e.Err)) + attemptsText(e.Attempts)
 }
 
 // Unwrap returns the cause.
@@ -138,8 +138,16 @@ func kindOfText(code string) error {
 	return nil
 }
 
+// attemptsText goes behind a text, where no server can cut it off.
+func attemptsText(attempts int) string {
+	if attempts < 2 {
+		return ""
+	}
+	return fmt.Sprintf(" (%d attempts)", attempts)
+}
+
 const (
-	maxErrorText = 290 // bytes, so that the text stays under 300 characters
+	maxErrorText = 260 // bytes, so that with the attempts the text stays under 300 characters
 	maxErrorPart = 512 // bytes of Code and of Message
 	maxErrorBody = 4 << 10
 )

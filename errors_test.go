@@ -153,7 +153,7 @@ func TestAnswersWithSecretsThatAreCommonWords(t *testing.T) {
 		} {
 			t.Run(tt.name+" with "+common.Token, func(t *testing.T) {
 				t.Parallel()
-				client, err := zapi.NewClient(common, zapi.WithTransport(newMockAPI(answering(tt.status, tt.body))))
+				client, err := zapi.NewClient(common, zapi.WithTransport(newMockAPI(answering(tt.status, tt.body))), once)
 				require.NoError(t, err)
 				assertKind(t, tt.want, setOnline(t.Context(), client))
 			})
@@ -244,7 +244,7 @@ func serve(t *testing.T, handler http.HandlerFunc, opts ...zapi.Option) *zapi.Cl
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	client, err := zapi.NewClient(creds, append([]zapi.Option{zapi.WithBaseURL(server.URL)}, opts...)...)
+	client, err := zapi.NewClient(creds, append([]zapi.Option{zapi.WithBaseURL(server.URL), once}, opts...)...)
 	require.NoError(t, err)
 	return client
 }
@@ -359,7 +359,7 @@ func countConnections(t *testing.T, handler http.HandlerFunc) (*zapi.Client, *at
 	}
 	server.Start()
 	t.Cleanup(server.Close)
-	client, err := zapi.NewClient(creds, zapi.WithBaseURL(server.URL))
+	client, err := zapi.NewClient(creds, zapi.WithBaseURL(server.URL), once)
 	require.NoError(t, err)
 	return client, opened
 }
@@ -507,7 +507,7 @@ func TestDeadlineThatTheNetworkSeesFirst(t *testing.T) {
 	network := transportFunc(func(*http.Request) (*http.Response, error) {
 		return nil, &net.OpError{Op: "dial", Err: errors.New("i/o timeout")}
 	})
-	client, err := zapi.NewClient(creds, zapi.WithTransport(network), zapi.WithTimeout(0))
+	client, err := zapi.NewClient(creds, zapi.WithTransport(network), zapi.WithTimeout(0), once)
 	require.NoError(t, err)
 	require.ErrorIs(t, setOnline(ctx, client), context.DeadlineExceeded)
 }
@@ -521,7 +521,7 @@ func TestNetworkErrorsKeepTheirType(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
-	client, err := zapi.NewClient(creds, zapi.WithBaseURL(server.URL))
+	client, err := zapi.NewClient(creds, zapi.WithBaseURL(server.URL), once)
 	require.NoError(t, err)
 	err = setOnline(t.Context(), client)
 	isTransport(nil)(t, err)
@@ -533,7 +533,7 @@ func TestNetworkErrorsKeepTheirType(t *testing.T) {
 func TestNeitherAnswerNorError(t *testing.T) {
 	t.Parallel()
 	network := transportFunc(func(*http.Request) (*http.Response, error) { return nil, nil })
-	client, err := zapi.NewClient(creds, zapi.WithTransport(network))
+	client, err := zapi.NewClient(creds, zapi.WithTransport(network), once)
 	require.NoError(t, err)
 	require.EqualError(t, setOnline(t.Context(), client), "zapi: privacy/online: the transport returned neither an answer nor an error")
 }

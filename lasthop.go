@@ -5,6 +5,7 @@ import (
 	"compress/flate"
 	"compress/gzip"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net/http"
@@ -32,6 +33,7 @@ type exchange struct {
 	method string
 	op     string
 	path   string                            // what req.URL.Path holds, "-" for the token
+	lost   atomic.Bool                       // set when the network failed in a way that may pass
 	quoted atomic.Pointer[func() quotedBody] // set when an answer quotes a secret; a closure, as for secrets
 }
 
@@ -58,6 +60,8 @@ func (h lastHop) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := h.next.RoundTrip(h.reveal(req, ex))
 	switch {
 	case err != nil:
+		var untrusted *tls.CertificateVerificationError
+		ex.lost.Store(!errors.As(err, &untrusted))
 		return nil, ex.client.secrets.redactor().cause(err)
 	case resp == nil || resp.Body == nil:
 		return nil, errNoAnswer
@@ -110,6 +114,7 @@ func conceal(resp *http.Response, req *http.Request, ex *exchange) *http.Respons
 	case errors.Is(err, errTooLarge):
 		text = text[:min(len(text), maxErrorBody)]
 	case err != nil:
+		ex.lost.Store(true)
 		text = "" // it may end in half a secret
 	case text != string(original):
 		body := quotedBody{original, []byte(text)}

@@ -109,10 +109,13 @@ func (api *mockAPI) requests() []sent {
 	return api.sent
 }
 
-// client returns a client whose network is the mock.
+// once switches retries off, for the tests that are not about them.
+var once = zapi.WithRetry(zapi.RetryPolicy{})
+
+// client returns a client whose network is the mock; it tries once unless opts say otherwise.
 func (api *mockAPI) client(t *testing.T, opts ...zapi.Option) *zapi.Client {
 	t.Helper()
-	client, err := zapi.NewClient(creds, append([]zapi.Option{zapi.WithTransport(api)}, opts...)...)
+	client, err := zapi.NewClient(creds, append([]zapi.Option{zapi.WithTransport(api), once}, opts...)...)
 	require.NoError(t, err)
 	return client
 }

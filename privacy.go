@@ -146,7 +146,8 @@ func (c *Client) DisallowedContacts(ctx context.Context, scope BlacklistScope) (
 	return contacts, err
 }
 
-// ReplaceBlacklist makes want the whole blacklist of one setting and sets it to CONTACT_BLACKLIST.
+// ReplaceBlacklist makes want the whole blacklist of one setting and sets it to CONTACT_BLACKLIST; a setting that no
+// one could see is open to all other contacts afterwards.
 //
 // It reads the list, compares both as sets and sends the difference in one request; it returns that difference. Where
 // nothing differs it still sends the empty change, as the API does not tell whether the setting uses its list.

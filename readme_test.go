@@ -74,9 +74,9 @@ func readmeFakeServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	server.FailNext(1, zapitest.Answer{StatusCode: 503})
+	server.FailNext(1, zapitest.Answer{Body: `{"success": false}`})
 
-	fmt.Println(client.SetPhotoVisibility(ctx, zapi.VisibilityNone)) // zapi: privacy/photo: 503 Service Unavailable
+	fmt.Println(client.SetPhotoVisibility(ctx, zapi.VisibilityNone)) // zapi: privacy/photo: 200 OK: success is false
 	fmt.Println(client.SetPhotoVisibility(ctx, zapi.VisibilityNone)) // <nil>
 	fmt.Println(server.Settings(client.InstanceID()).Photo.Visibility)
 	return nil
@@ -103,7 +103,7 @@ func Example_readme() {
 	readmeErrors(ctx, client)
 	// Output:
 	// true
-	// zapi: privacy/photo: 503 Service Unavailable
+	// zapi: privacy/photo: 200 OK: success is false
 	// <nil>
 	// NONE
 }
@@ -154,9 +154,13 @@ func TestReadmeTables(t *testing.T) {
 			methods = append(methods, method.Name)
 		}
 	}
-	var rows []string
+	var rows, options []string
 	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\|.*\\| (?:`(?:POST|GET) /(privacy/[a-z-]+)`|.*) \\|$").FindAllStringSubmatch(readme, -1) {
 		if strings.HasPrefix(row[1], "Err") {
+			continue
+		}
+		if strings.HasPrefix(row[1], "With") {
+			options = append(options, "func "+row[1])
 			continue
 		}
 		rows = append(rows, row[1])
@@ -166,6 +170,7 @@ func TestReadmeTables(t *testing.T) {
 	}
 	slices.Sort(rows)
 	assert.Equal(t, methods, rows)
+	assert.ElementsMatch(t, regexp.MustCompile(`(?m)^func With\w+`).FindAllString(readFile(t, "client.go"), -1), options)
 	for _, kind := range []string{
 		"ErrInvalidArgument", "ErrUnauthorized", "ErrNotFound", "ErrMethodNotAllowed", "ErrUnsupportedMediaType",
 		"ErrRateLimited", "ErrUnavailable", "ErrRejected", "ErrUnexpectedResponse",
@@ -182,4 +187,22 @@ func TestVersionIsInTheChangelog(t *testing.T) {
 	released := regexp.MustCompile(`(?m)^## \[(\d\S+)\]`).FindStringSubmatch(readFile(t, "CHANGELOG.md"))
 	require.NotNil(t, released)
 	assert.Equal(t, released[1], version)
+}
+
+// SECURITY.md names tests that exist.
+func TestSecurityNamesItsTests(t *testing.T) {
+	t.Parallel()
+	var sources strings.Builder
+	files, err := os.ReadDir(".")
+	require.NoError(t, err)
+	for _, file := range files {
+		if strings.HasSuffix(file.Name(), "_test.go") {
+			sources.WriteString(readFile(t, file.Name()))
+		}
+	}
+	names := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(readFile(t, "SECURITY.md"), -1)
+	require.NotEmpty(t, names)
+	for _, name := range names {
+		assert.Contains(t, sources.String(), "func "+name[1]+"(")
+	}
 }

@@ -12,8 +12,8 @@ import (
 
 // All calls go one way, and what fails on it is one of three errors:
 //
-//	method: validate, encode → do → attempt: resty → middleware → lastHop: reveal → transport
-//	           check, decode ←    ←                             ← conceal         ←
+//	method: validate, encode → do → send: limiter, retries → attempt: resty → middleware → lastHop: reveal → transport
+//	                              ←       check, decode    ←                             ← conceal         ←
 
 // request is one call, validated and encoded.
 type request struct {
@@ -39,19 +39,12 @@ func (c *Client) do(ctx context.Context, r request, accept func(object) string) 
 	if err := c.ready(ctx, r.op); err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil {
-		return &TransportError{Op: r.op, Err: err}
-	}
-	// One attempt. The limiter before it, the loop around it and the log behind it belong here.
-	a, err := c.attempt(ctx, r)
+	start := time.Now()
+	err := c.send(ctx, r, accept)
 	if err != nil {
-		return &TransportError{Op: r.op, Attempts: 1, Err: err}
+		c.logFailure(ctx, r.op, err, time.Since(start))
 	}
-	if apiErr := c.check(r.op, a, accept); apiErr != nil {
-		apiErr.Attempts = 1
-		return apiErr
-	}
-	return nil
+	return err
 }
 
 // ready refuses a client that nobody made, and a nil context.
@@ -65,8 +58,8 @@ func (c *Client) ready(ctx context.Context, op string) error {
 	return nil
 }
 
-// attempt sends the request once and reads the answer. Its error holds no secret.
-func (c *Client) attempt(ctx context.Context, r request) (answer, error) {
+// attempt sends the request once and reads the answer. Its error holds no secret; passing says that asking again may help.
+func (c *Client) attempt(ctx context.Context, r request) (a answer, passing bool, err error) {
 	conn := c.connection
 	bounded, cancel := ctx, context.CancelFunc(func() {})
 	if conn.timeout > 0 {
@@ -81,27 +74,29 @@ func (c *Client) attempt(ctx context.Context, r request) (answer, error) {
 	if r.body != nil {
 		req.SetHeader("Content-Type", "application/json").SetBody(r.body)
 	}
+	var body []byte
 	resp, err := req.Execute(r.method, placeholder.String())
-	if err != nil {
-		return answer{}, c.cause(ctx, bounded, err)
+	if err == nil {
+		body, err = readBody(resp.RawBody())
+		_ = resp.RawBody().Close() // read to its end or given up
 	}
-	body, err := readBody(resp.RawBody())
-	_ = resp.RawBody().Close() // read to its end or given up
 	if err != nil && !isWhole(err) {
-		return answer{}, c.cause(ctx, bounded, err)
+		passing, err = c.cause(ctx, bounded, err, ex.lost.Load())
+		return answer{}, passing, err
 	}
-	return answer{resp.StatusCode(), resp.Header(), ex.originalBody(body), err}, nil
+	return answer{resp.StatusCode(), resp.Header(), ex.originalBody(body), err}, false, nil
 }
 
-// cause says why there is no whole answer: the caller's context, the timeout, or the network.
-func (c *Client) cause(ctx, bounded context.Context, err error) error {
+// cause says why there is no whole answer: the caller's context, the timeout, or the network. Of these the timeout may
+// pass, and what the last hop saw; what a middleware refuses it would refuse again.
+func (c *Client) cause(ctx, bounded context.Context, err error, lost bool) (passing bool, cause error) {
 	if ended := contextEnd(ctx); ended != nil {
-		return ended
+		return false, ended
 	}
 	if contextEnd(bounded) != nil {
-		return timeoutError(c.connection.timeout)
+		return true, timeoutError(c.connection.timeout)
 	}
-	return c.secrets.redactor().cause(err)
+	return lost, c.secrets.redactor().cause(err)
 }
 
 // contextEnd is ctx.Err, and right too when the network notices a deadline before the context does.

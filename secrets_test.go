@@ -213,7 +213,7 @@ func rawAnswer(t *testing.T, answer func(zapi.Credentials) string) []zapi.Option
 
 func failingCall(t *testing.T, i int, c zapi.Credentials, opts ...zapi.Option) error {
 	t.Helper()
-	client, err := zapi.NewClient(c, append(failures[i].opts(t), opts...)...)
+	client, err := zapi.NewClient(c, append(append(failures[i].opts(t), once), opts...)...)
 	require.NoError(t, err)
 	ctx, cancel := t.Context(), context.CancelFunc(func() {})
 	if failures[i].ctx != nil {
@@ -229,8 +229,12 @@ func TestFailuresHoldNoSecret(t *testing.T) {
 		for _, c := range []zapi.Credentials{creds, awkward} {
 			t.Run(failure.name+" with "+c.Token[:5], func(t *testing.T) {
 				t.Parallel()
-				err := failingCall(t, i, c)
+				var log bytes.Buffer
+				logged := zapi.WithLogger(slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+				err := failingCall(t, i, c, logged, zapi.WithRetry(zapi.RetryPolicy{MaxAttempts: 2, MinWait: 1, MaxWait: 1}))
 				require.Error(t, err)
+				assertNoQuote(t, c, log.String(), "log")
+				assert.NotContains(t, log.String(), "/token/")
 				for what, text := range printed(t, err) {
 					assertNoQuote(t, c, text, what)
 				}

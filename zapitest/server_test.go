@@ -25,7 +25,8 @@ func start(t *testing.T) *zapitest.Server {
 
 func client(t *testing.T, server *zapitest.Server, opts ...zapi.Option) *zapi.Client {
 	t.Helper()
-	c, err := server.Client(opts...)
+	once := zapi.WithRetry(zapi.RetryPolicy{})
+	c, err := server.Client(append([]zapi.Option{once}, opts...)...)
 	require.NoError(t, err)
 	return c
 }
@@ -215,16 +216,16 @@ func TestFailNext(t *testing.T) {
 func TestDelay(t *testing.T) {
 	t.Parallel()
 	server := zapitest.NewServer()
-	c := client(t, server, zapi.WithTimeout(50*time.Millisecond))
+	patient := client(t, server, zapi.WithTimeout(0))
 	server.FailNext(1, zapitest.Answer{Delay: time.Millisecond, Body: `{"success":true}`})
-	require.NoError(t, c.SetOnlineVisibility(t.Context(), zapi.OnlineAll))
+	require.NoError(t, patient.SetOnlineVisibility(t.Context(), zapi.OnlineAll))
 
+	c := client(t, server, zapi.WithTimeout(50*time.Millisecond))
 	server.FailNext(2, zapitest.Answer{Delay: time.Hour})
 	var transportErr *zapi.TransportError
 	require.ErrorAs(t, c.SetOnlineVisibility(t.Context(), zapi.OnlineAll), &transportErr)
 	assert.True(t, transportErr.Timeout())
 
-	patient := client(t, server, zapi.WithTimeout(0))
 	answered := make(chan error)
 	go func() { answered <- patient.SetOnlineVisibility(t.Context(), zapi.OnlineAll) }()
 	require.Eventually(t, func() bool { return len(server.Requests()) == 3 }, time.Minute, time.Millisecond)

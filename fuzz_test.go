@@ -1,0 +1,176 @@
+package zapi_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zapi-go/zapi"
+)
+
+// answersInTheWild are the seeds that contract and experience give.
+var answersInTheWild = []string{
+	`{"success": true}`, `{"success": false}`, `{}`, `null`, `[]`, `{"success":true}{"success":true}`,
+	`{"error":"your client-token is not configured"}`, `{"error":"null not allowed"}`, `{"error":"Client-Token null not allowed"}`,
+	`{"error":"NOT_FOUND","message":"Unable to find matching target resource method"}`, `{"error":"Instance not found"}`,
+	`{"error":"Invalid phone"}`, `{"disallowedContacts": ["554411111111", "999@lid"]}`, `{"disallowedContacts": [null]}`,
+	"<html><body>502 Bad Gateway</body></html>", "\xff\xfe", "\x1f\x8b\x08", `{"success":true,"error":{"a":[]}}`,
+}
+
+// Any bytes, any status: never a panic, never a secret, one of three errors, all within their caps.
+func FuzzAnswer(f *testing.F) {
+	for _, body := range answersInTheWild {
+		for _, status := range []int{200, 201, 302, 400, 403, 404, 429, 503} {
+			f.Add(status, body, "text/html", "")
+		}
+	}
+	f.Add(403, `{"error":"Client-Token `+creds.ClientToken+` not allowed"}`, "application/json", "17")
+	f.Add(502, "<p>"+realURL("privacy/online")+"</p>", "gzip", creds.ClientToken)
+	f.Add(200, strings.Repeat(creds.Token, 200), creds.Token, "Mon, 02 Jan 2026 15:04:05 GMT")
+	f.Fuzz(func(t *testing.T, status int, body, header, retryAfter string) {
+		status = 200 + (status%400+400)%400 // as far as HTTP has final ones
+		answer := answering(status, body).HeaderSet(http.Header{
+			"Content-Type": {header}, "Content-Encoding": {header}, "Location": {header}, "Retry-After": {retryAfter},
+		})
+		for _, c := range []zapi.Credentials{creds, awkward} {
+			client, err := zapi.NewClient(c, zapi.WithTransport(newMockAPI(answer)), once)
+			require.NoError(t, err)
+			for _, call := range calls {
+				err := call.call(t.Context(), client)
+				if err == nil {
+					require.Equal(t, 200, status)
+					require.True(t, json.Valid([]byte(body)))
+					continue
+				}
+				var apiErr *zapi.APIError
+				var transportErr *zapi.TransportError // a cut gzip
+				require.True(t, errors.As(err, &apiErr) || errors.As(err, &transportErr))
+				require.Less(t, utf8.RuneCountInString(err.Error()), 300)
+				require.True(t, utf8.ValidString(err.Error()))
+				require.NotContains(t, err.Error(), c.Token)
+				require.NotContains(t, err.Error(), c.ClientToken)
+				if apiErr == nil {
+					continue
+				}
+				require.LessOrEqual(t, len(apiErr.Code), 512)
+				require.LessOrEqual(t, len(apiErr.Message), 512)
+				require.LessOrEqual(t, len(apiErr.Body), 4<<10)
+				require.GreaterOrEqual(t, int64(apiErr.RetryAfter), int64(0))
+				kept := apiErr.Code + "\n" + apiErr.Message + "\n" + string(apiErr.Body)
+				require.NotContains(t, kept, c.Token)
+				require.NotContains(t, kept, c.ClientToken)
+			}
+		}
+	})
+}
+
+var wirePhone = regexp.MustCompile(`^([0-9]{7,15}|[0-9]+@lid)$`)
+
+// What is accepted has a legal form on the wire, and that form stands for itself.
+func FuzzPhone(f *testing.F) {
+	for _, phone := range []string{
+		"554411111111", "+55 (44) 9.1111-1111", "999999999999999@lid", "", "@lid", "123456", "1234567890123456", "٥٥٤٤١١١١١١", "5544\n11111111",
+	} {
+		f.Add(phone)
+	}
+	f.Fuzz(func(t *testing.T, phone string) {
+		wire := func(phone string) (string, error) {
+			api := newMockAPI(succeeding)
+			if err := api.client(t).SetLastSeen(t.Context(), zapi.VisibilityContactBlacklist, zapi.Disallow(phone)); err != nil {
+				require.Empty(t, api.requests())
+				return "", err
+			}
+			var body struct{ ContactsBlacklist []zapi.BlacklistChange }
+			require.NoError(t, json.Unmarshal([]byte(api.requests()[0].Body), &body))
+			require.Len(t, body.ContactsBlacklist, 1)
+			return body.ContactsBlacklist[0].Phone, nil
+		}
+		first, err := wire(phone)
+		if err != nil {
+			require.ErrorIs(t, err, zapi.ErrInvalidArgument)
+			if len(phone) > 5 {
+				require.NotContains(t, strings.TrimPrefix(err.Error(), "zapi: privacy/last-seen: changes[0].phone: must be 7 to 15 digits, country code first, or digits@lid"), phone)
+			}
+			return
+		}
+		require.Regexp(t, wirePhone, first)
+		second, err := wire(first)
+		require.NoError(t, err)
+		require.Equal(t, first, second)
+	})
+}
+
+// A policy that was read survives the way out and in again.
+func FuzzPolicyJSON(f *testing.F) {
+	f.Add([]byte(fullPolicyJSON))
+	for _, wrong := range wrongPolicies {
+		f.Add([]byte(wrong.json))
+	}
+	for _, text := range []string{`{}`, `null`, `[]`, `{"photo":null}`, `{"photo":{"visibility":"ALL","except":null}}`, `{"online":"ALL","online":"ALL"}`, `{"x":`} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var policy zapi.Policy
+		if err := json.Unmarshal(data, &policy); err != nil {
+			require.Zero(t, policy)
+			if !json.Valid(data) {
+				return
+			}
+			require.ErrorIs(t, err, zapi.ErrInvalidArgument)
+			require.Less(t, utf8.RuneCountInString(strings.Split(err.Error(), "\n")[0]), 300)
+			return
+		}
+		require.NoError(t, policy.Validate())
+		encoded, err := json.Marshal(policy)
+		require.NoError(t, err)
+		var again zapi.Policy
+		require.NoError(t, json.Unmarshal(encoded, &again))
+		require.Equal(t, policy, again)
+	})
+}
+
+// What is accepted goes to exactly that host and path, with exactly that Client-Token.
+func FuzzDestination(f *testing.F) {
+	f.Add("https://api.z-api.io", creds.InstanceID, creds.Token, creds.ClientToken)
+	f.Add("http://127.0.0.1:8080/prefix/", awkward.InstanceID, awkward.Token, awkward.ClientToken)
+	f.Add("https://[::1]:8443/a%2Fb/", `!"$&'()*+,-.:;<=>@[]^_{x}|~`, "..", " F")
+	f.Add("https://user:secret@example.com?x#y", "a/b", "a%2fb", "a\nb")
+	f.Add("https://example.com/a//b/%2e%2e/", "é", ".", "")
+	f.Fuzz(func(t *testing.T, base, instanceID, token, clientToken string) {
+		c := zapi.Credentials{InstanceID: instanceID, Token: token, ClientToken: clientToken}
+		var went *http.Request
+		network := transportFunc(func(req *http.Request) (*http.Response, error) {
+			went = req
+			return succeeding(req)
+		})
+		client, err := zapi.NewClient(c, zapi.WithBaseURL(base), zapi.WithTransport(network), once)
+		if err != nil {
+			require.ErrorIs(t, err, zapi.ErrInvalidArgument)
+			return
+		}
+		require.NoError(t, setOnline(t.Context(), client))
+		want, err := url.Parse(base)
+		require.NoError(t, err)
+		require.Equal(t, want.Scheme, went.URL.Scheme)
+		require.Equal(t, strings.TrimSuffix(want.Host, ":"), went.URL.Host)
+		require.Empty(t, went.Host)
+		require.Nil(t, went.URL.User)
+		require.Empty(t, went.URL.RawQuery)
+		require.Empty(t, went.URL.Fragment)
+		path := fmt.Sprintf("%s/instances/%s/token/%s/privacy/online", strings.TrimRight(want.Path, "/"), instanceID, token)
+		require.Equal(t, path, went.URL.Path)
+		onTheWire, err := url.ParseRequestURI(went.URL.RequestURI())
+		require.NoError(t, err)
+		require.Equal(t, path, onTheWire.Path, "what a server makes of it")
+		assert.Equal(t, []string{clientToken}, went.Header["Client-Token"])
+	})
+}
