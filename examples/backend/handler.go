@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/zapi-go/zapi"
+)
+
+const (
+	maxBody                   = 1 << 20 // some ten thousand blacklist changes
+	statusClientClosedRequest = 499     // as nginx logs a caller that went away
+)
+
+var (
+	errNoInstance = errors.New("no such instance")
+	errMalformed  = errors.New("malformed body")
+)
+
+// service sets the privacy of the instances it knows.
+type service struct {
+	log     *slog.Logger
+	clients map[string]*zapi.Client // by instance ID; never written after newHandler
+}
+
+// audience is the body for the settings that have a blacklist, the changes named as zapi's errors name them.
+type audience struct {
+	Visibility zapi.Visibility        `json:"visibility"`
+	Changes    []zapi.BlacklistChange `json:"changes"`
+}
+
+type online struct {
+	Visibility zapi.OnlineVisibility `json:"visibility"`
+}
+
+// failure is the body of every answer that is no success.
+type failure struct {
+	Error  string `json:"error"`
+	Field  string `json:"field,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+func newHandler(log *slog.Logger, clients ...*zapi.Client) http.Handler {
+	s := &service{log: log, clients: make(map[string]*zapi.Client, len(clients))}
+	for _, client := range clients {
+		s.clients[client.InstanceID()] = client
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("PUT /instances/{id}/last-seen", put(s, func(ctx context.Context, client *zapi.Client, body audience) error {
+		return client.SetLastSeen(ctx, body.Visibility, body.Changes...)
+	}))
+	mux.HandleFunc("PUT /instances/{id}/photo", put(s, func(ctx context.Context, client *zapi.Client, body audience) error {
+		return client.SetPhotoVisibility(ctx, body.Visibility, body.Changes...)
+	}))
+	mux.HandleFunc("PUT /instances/{id}/online", put(s, func(ctx context.Context, client *zapi.Client, body online) error {
+		return client.SetOnlineVisibility(ctx, body.Visibility)
+	}))
+	return mux
+}
+
+// put decodes the body and applies it to the instance of the path.
+func put[T any](s *service, apply func(context.Context, *zapi.Client, T) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		client, ok := s.clients[r.PathValue("id")]
+		if !ok {
+			s.fail(w, r, errNoInstance)
+			return
+		}
+		var body T
+		if err := decode(http.MaxBytesReader(w, r.Body, maxBody), &body); err != nil {
+			s.fail(w, r, fmt.Errorf("%w: %w", errMalformed, err))
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+		defer cancel()
+		if err := apply(ctx, client, body); err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// decode reads exactly one JSON value without unknown keys.
+func decode(body io.Reader, into any) error {
+	decoder := json.NewDecoder(body)
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		return err
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return errors.Join(errors.New("more than one JSON value"), err)
+	}
+	return nil
+}
+
+// statusOf says whose fault err is: 4xx is the caller's, 5xx is ours or the API's.
+func statusOf(err error) int {
+	var tooLarge *http.MaxBytesError
+	var transport *zapi.TransportError
+	switch {
+	case errors.Is(err, context.Canceled):
+		return statusClientClosedRequest // nobody reads it
+	case errors.As(err, &tooLarge):
+		return http.StatusRequestEntityTooLarge
+	case errors.Is(err, errMalformed), errors.Is(err, zapi.ErrInvalidArgument):
+		return http.StatusBadRequest
+	case errors.Is(err, errNoInstance), errors.Is(err, zapi.ErrNotFound):
+		return http.StatusNotFound
+	case errors.Is(err, zapi.ErrRejected):
+		return http.StatusConflict // the number's state forbids it; is it connected?
+	case errors.Is(err, zapi.ErrUnauthorized):
+		return http.StatusInternalServerError // the credentials are ours: no 401, and no 502 that invites a repetition
+	case errors.Is(err, zapi.ErrRateLimited):
+		return http.StatusServiceUnavailable
+	case errors.As(err, &transport) && transport.Timeout():
+		return http.StatusGatewayTimeout
+	default:
+		return http.StatusBadGateway
+	}
+}
+
+// fail tells the caller what it can act on, and the log the rest.
+func (s *service) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status := statusOf(err)
+	body := failure{Error: err.Error()}
+	if status >= http.StatusInternalServerError {
+		s.log.ErrorContext(r.Context(), "not set", "path", r.URL.Path, "status", status, "error", err)
+		body.Error = http.StatusText(status)
+	}
+	var invalid *zapi.ValidationError
+	if errors.As(err, &invalid) {
+		body.Field, body.Reason = invalid.Field, invalid.Reason
+	}
+	var refused *zapi.APIError
+	if errors.Is(err, zapi.ErrRateLimited) && errors.As(err, &refused) {
+		wait := max(refused.RetryAfter, time.Second) // also where the API does not say
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // a caller that went away is its own business
+}

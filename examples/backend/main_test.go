@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jarcoal/httpmock"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zapi-go/zapi"
+)
+
+var creds = zapi.Credentials{InstanceID: "instance", Token: "t0ken-9B1F", ClientToken: "cl1ent-7A0S"}
+
+// newService is the handler with a network that is the mock; what it logs goes to log.
+func newService(t *testing.T, mock *httpmock.MockTransport, log io.Writer) http.Handler {
+	t.Helper()
+	client, err := zapi.NewClient(creds,
+		zapi.WithTransport(mock),
+		zapi.WithRetry(zapi.RetryPolicy{MaxAttempts: 1})) // a failure shows at once
+	require.NoError(t, err)
+	return newHandler(slog.New(slog.NewTextHandler(log, nil)), client)
+}
+
+// mockAPI answers the routes of the service with responder, and returns where the last body goes.
+func mockAPI(responder httpmock.Responder) (mock *httpmock.MockTransport, sent *string) {
+	mock, sent = httpmock.NewMockTransport(), new(string)
+	for _, route := range []string{"last-seen", "photo", "online"} {
+		mock.RegisterResponder(http.MethodPost, "https://api.z-api.io/instances/instance/token/t0ken-9B1F/privacy/"+route,
+			func(req *http.Request) (*http.Response, error) {
+				body, err := io.ReadAll(req.Body)
+				if err != nil {
+					return nil, err
+				}
+				*sent = string(body)
+				return responder(req)
+			})
+	}
+	return mock, sent
+}
+
+func answering(status int, body string) httpmock.Responder {
+	return httpmock.NewStringResponder(status, body)
+}
+
+func failing(err error) httpmock.Responder { return httpmock.NewErrorResponder(err) }
+
+var succeeding = answering(http.StatusOK, `{"success":true}`)
+
+func TestSuccess(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, path, body, route, sent string
+	}{
+		{
+			"last seen", "/instances/instance/last-seen", `{"visibility": "CONTACTS"}`,
+			"last-seen", `{"visualizationType": "CONTACTS"}`,
+		},
+		{
+			"last seen with changes", "/instances/instance/last-seen",
+			`{"visibility": "CONTACT_BLACKLIST", "changes": [{"action": "add", "phone": "+55 44 91111-1111"}, {"action": "remove", "phone": "999@lid"}]}`,
+			"last-seen",
+			`{"visualizationType": "CONTACT_BLACKLIST", "contactsBlacklist": [{"action": "add", "phone": "5544911111111"}, {"action": "remove", "phone": "999@lid"}]}`,
+		},
+		{
+			"photo, the list as it stands", "/instances/instance/photo", `{"visibility": "CONTACT_BLACKLIST"}`,
+			"photo", `{"visualizationType": "CONTACT_BLACKLIST", "contactsBlacklist": []}`,
+		},
+		{
+			"online", "/instances/instance/online", `{"visibility": "SAME_LAST_SEEN"}`,
+			"online", `{"visualizationType": "SAME_LAST_SEEN"}`,
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			mock, sent := mockAPI(succeeding)
+			answer, log := serveOne(t, mock, http.MethodPut, tt.path, tt.body)
+			assert.Equal(t, http.StatusNoContent, answer.Code)
+			assert.Empty(t, answer.Body.String())
+			assert.JSONEq(t, tt.sent, *sent)
+			assert.Equal(t, 1, mock.GetCallCountInfo()["POST https://api.z-api.io/instances/instance/token/t0ken-9B1F/privacy/"+tt.route])
+			assert.Empty(t, log)
+		})
+	}
+}
+
+func TestRefusedBeforeSending(t *testing.T) {
+	t.Parallel()
+	const photo = "/instances/instance/photo"
+	tests := []struct {
+		name, method, path, body string
+		status                   int
+		answer                   string
+	}{
+		{"malformed phone", http.MethodPut, photo, `{"visibility": "CONTACT_BLACKLIST", "changes": [{"action": "add", "phone": "911"}]}`, http.StatusBadRequest, `"field":"changes[0].phone","reason":"must be 7 to 15 digits`},
+		{"changes without a blacklist", http.MethodPut, photo, `{"visibility": "ALL", "changes": [{"action": "add", "phone": "5544911111111"}]}`, http.StatusBadRequest, `"field":"changes","reason":"go with CONTACT_BLACKLIST only"`},
+		{"no visibility", http.MethodPut, photo, `{}`, http.StatusBadRequest, `"field":"visibility","reason":"must be one of`},
+		{"unknown visibility", http.MethodPut, photo, `{"visibility": "FRIENDS"}`, http.StatusBadRequest, `"reason":"must be one of ALL, NONE, CONTACTS, CONTACT_BLACKLIST"`},
+		{"visibility of another setting", http.MethodPut, "/instances/instance/online", `{"visibility": "CONTACTS"}`, http.StatusBadRequest, `"reason":"must be one of ALL, SAME_LAST_SEEN"`},
+		{"unknown key", http.MethodPut, photo, `{"visibility": "ALL", "phone": "5544911111111"}`, http.StatusBadRequest, `malformed body`},
+		{"unknown key of a change", http.MethodPut, photo, `{"visibility": "CONTACT_BLACKLIST", "changes": [{"add": "5544911111111"}]}`, http.StatusBadRequest, `malformed body`},
+		{"no JSON", http.MethodPut, photo, `visibility=ALL`, http.StatusBadRequest, `malformed body`},
+		{"no body", http.MethodPut, photo, ``, http.StatusBadRequest, `malformed body`},
+		{"two JSON values", http.MethodPut, photo, `{"visibility": "ALL"} {}`, http.StatusBadRequest, `malformed body`},
+		{"body too large", http.MethodPut, photo, `{"visibility": "` + strings.Repeat("A", maxBody) + `"}`, http.StatusRequestEntityTooLarge, `too large`},
+		{"too much after the body", http.MethodPut, photo, `{"visibility": "ALL"}` + strings.Repeat(" ", maxBody), http.StatusRequestEntityTooLarge, `too large`},
+		{"unknown instance", http.MethodPut, "/instances/other/photo", `{"visibility": "ALL"}`, http.StatusNotFound, `no such instance`},
+		{"unknown route", http.MethodPut, "/instances/instance/description", `{"visibility": "ALL"}`, http.StatusNotFound, ``},
+		{"wrong method", http.MethodPost, photo, `{"visibility": "ALL"}`, http.StatusMethodNotAllowed, ``},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			mock, _ := mockAPI(succeeding)
+			answer, _ := serveOne(t, mock, tt.method, tt.path, tt.body)
+			assert.Equal(t, tt.status, answer.Code)
+			assert.Contains(t, answer.Body.String(), tt.answer)
+			assert.Zero(t, mock.GetTotalCallCount())
+		})
+	}
+}
+
+func TestFailuresOfTheAPI(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name       string
+		responder  httpmock.Responder
+		status     int
+		retryAfter string
+		answer     string
+	}{
+		{"not found", answering(http.StatusNotFound, `{"error":"Instance not found"}`), http.StatusNotFound, "", "Instance not found"},
+		{"not found with status 200", answering(http.StatusOK, `{"error":"NOT_FOUND"}`), http.StatusNotFound, "", "NOT_FOUND"},
+		{"wrong Client-Token", answering(http.StatusForbidden, `{"error":"Client-Token cl1ent-7A0S not allowed"}`), http.StatusInternalServerError, "", "Internal Server Error"},
+		{"no Client-Token", answering(http.StatusBadRequest, `{"error":"your client-token is not configured"}`), http.StatusInternalServerError, "", "Internal Server Error"},
+		{"rejected", answering(http.StatusOK, `{"success":false,"message":"the number is not connected"}`), http.StatusConflict, "", "the number is not connected"},
+		{"rate limited", answering(http.StatusTooManyRequests, ``).HeaderSet(http.Header{"Retry-After": {"7"}}), http.StatusServiceUnavailable, "7", "Service Unavailable"},
+		{"rate limited, not told for how long", answering(http.StatusTooManyRequests, ``), http.StatusServiceUnavailable, "1", "Service Unavailable"},
+		{"refused input", answering(http.StatusBadRequest, `{"error":"Invalid phone"}`), http.StatusBadGateway, "", "Bad Gateway"},
+		{"unavailable", answering(http.StatusServiceUnavailable, ``), http.StatusBadGateway, "", "Bad Gateway"},
+		{"a page of HTML", answering(http.StatusOK, `<html></html>`), http.StatusBadGateway, "", "Bad Gateway"},
+		{"connection refused", failing(&net.OpError{Op: "dial", Err: errors.New("connection refused")}), http.StatusBadGateway, "", "Bad Gateway"},
+		{"timeout", failing(os.ErrDeadlineExceeded), http.StatusGatewayTimeout, "", "Gateway Timeout"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			mock, _ := mockAPI(tt.responder)
+			answer, log := serveOne(t, mock, http.MethodPut, "/instances/instance/photo", `{"visibility": "ALL"}`)
+			assert.Equal(t, tt.status, answer.Code)
+			assert.Equal(t, tt.retryAfter, answer.Header().Get("Retry-After"))
+			assert.Equal(t, "application/json", answer.Header().Get("Content-Type"))
+			assert.Contains(t, answer.Body.String(), tt.answer)
+			assert.Equal(t, tt.status >= 500, strings.Contains(log, "privacy/photo"), "what is not the caller's fault is logged")
+			for _, secret := range []string{creds.Token, creds.ClientToken} {
+				assert.NotContains(t, answer.Body.String()+log, secret)
+			}
+		})
+	}
+}
+
+func TestCallerWentAway(t *testing.T) {
+	t.Parallel()
+	ctx, leave := context.WithCancel(t.Context())
+	mock, _ := mockAPI(func(req *http.Request) (*http.Response, error) {
+		leave()
+		<-req.Context().Done()
+		return nil, req.Context().Err()
+	})
+	var log strings.Builder
+	answer := httptest.NewRecorder()
+	req := httptest.NewRequestWithContext(ctx, http.MethodPut, "/instances/instance/photo", strings.NewReader(`{"visibility": "ALL"}`))
+	newService(t, mock, &log).ServeHTTP(answer, req)
+	assert.Equal(t, statusClientClosedRequest, answer.Code)
+	assert.Empty(t, log.String())
+}
+
+func TestSilentAPI(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		mock, _ := mockAPI(func(req *http.Request) (*http.Response, error) {
+			<-req.Context().Done()
+			return nil, req.Context().Err()
+		})
+		start := time.Now()
+		answer, _ := serveOne(t, mock, http.MethodPut, "/instances/instance/photo", `{"visibility": "ALL"}`)
+		assert.Equal(t, http.StatusGatewayTimeout, answer.Code)
+		assert.Equal(t, callTimeout, time.Since(start), "the caller is answered before the server's WriteTimeout")
+	})
+}
+
+// serveOne gives one request to the service.
+func serveOne(t *testing.T, mock *httpmock.MockTransport, method, path, body string) (answer *httptest.ResponseRecorder, logged string) {
+	t.Helper()
+	var log strings.Builder
+	answer = httptest.NewRecorder()
+	newService(t, mock, &log).ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body)))
+	return answer, log.String()
+}
+
+func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	arrived, release := make(chan struct{}), make(chan struct{})
+	mock, _ := mockAPI(func(req *http.Request) (*http.Response, error) {
+		close(arrived)
+		<-release
+		return succeeding(req)
+	})
+	server := newServer(newService(t, mock, io.Discard))
+	shuttingDown := make(chan struct{})
+	server.RegisterOnShutdown(func() { close(shuttingDown) })
+	listener := listen(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- serve(ctx, listener, server) }()
+
+	type result struct {
+		status int
+		err    error
+	}
+	answered := make(chan result, 1)
+	url := "http://" + listener.Addr().String() + "/instances/instance/photo"
+	go func() {
+		status, _, err := request(t.Context(), url, `{"visibility": "ALL"}`)
+		answered <- result{status, err}
+	}()
+
+	<-arrived
+	interrupt()
+	<-shuttingDown
+	assert.Empty(t, served, "it waits for the request under way")
+	close(release)
+	assert.Equal(t, result{http.StatusNoContent, nil}, <-answered)
+	require.NoError(t, <-served)
+	_, _, err := request(t.Context(), url, `{"visibility": "ALL"}`)
+	assert.Error(t, err, "nobody listens any more")
+}
+
+func TestServeFails(t *testing.T) {
+	t.Parallel()
+	listener := listen(t)
+	require.NoError(t, listener.Close())
+	assert.ErrorIs(t, serve(t.Context(), listener, newServer(http.NotFoundHandler())), net.ErrClosed)
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	return listener
+}
+
+func TestDemonstration(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	require.NoError(t, demonstrate(t.Context(), &out))
+	assert.Equal(t, 8, strings.Count(out.String(), "PUT /instances/"))
+	assert.True(t, strings.HasSuffix(out.String(), "The service has shut down.\n"))
+}
+
+func TestServingNeedsCredentials(t *testing.T) {
+	for _, name := range []string{"ZAPI_INSTANCE_ID", "ZAPI_TOKEN", "ZAPI_CLIENT_TOKEN"} {
+		t.Setenv(name, "")
+	}
+	require.ErrorIs(t, listenAndServe(t.Context(), "127.0.0.1:0"), zapi.ErrInvalidArgument)
+}

@@ -1,0 +1,169 @@
+// Policy gives several instances the same privacy, a few at a time, and shows what happened to each. The failure of one
+// does not stop the others.
+//
+//	cd examples/policy
+//	go run .
+//	go run . -file policy.json
+//
+// It talks to a fake server inside the program, on which one instance has a wrong Client-Token and one is refused its
+// photo. It is a module of its own, because errgroup is not in the standard library.
+package main
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"text/tabwriter"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/zapitest"
+)
+
+const parallel = 3 // kind to the API, and enough to finish soon
+
+//go:embed policy.json
+var sample []byte
+
+// instance is one number of the company.
+type instance struct {
+	name     string
+	creds    zapi.Credentials
+	provoked error // what this program makes it fail with, nil for nothing
+}
+
+func main() {
+	file := flag.String("file", "", "the policy, as JSON; without it a sample is used")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+
+	if err := run(ctx, os.Stdout, *file); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out io.Writer, file string) error {
+	policy, err := readPolicy(file)
+	if err != nil {
+		return err
+	}
+	server := zapitest.NewServer()
+	defer server.Close()
+	client, instances, err := connect(server)
+	if err != nil {
+		return err
+	}
+	results := applyAll(ctx, client, policy, instances)
+	return errors.Join(report(out, instances, results), unprovoked(instances, results))
+}
+
+func readPolicy(file string) (zapi.Policy, error) {
+	data := sample
+	if file != "" {
+		var err error
+		if data, err = os.ReadFile(file); err != nil {
+			return zapi.Policy{}, err
+		}
+	}
+	var policy zapi.Policy
+	err := json.Unmarshal(data, &policy) // strict: a misspelt key is an error, not a setting left open
+	return policy, err
+}
+
+// connect makes the instances, and the client whose connections they share.
+func connect(server *zapitest.Server) (*zapi.Client, []instance, error) {
+	instances := []instance{
+		{"sales", server.Credentials(), nil},
+		{"support", server.AddInstance(), nil},
+		{"billing", server.AddInstance(), zapi.ErrUnauthorized},
+		{"delivery", server.AddInstance(), nil},
+		{"warehouse", server.AddInstance(), zapi.ErrRejected},
+		{"returns", server.AddInstance(), nil},
+	}
+	instances[2].creds.ClientToken = "FORGOTTEN"
+	client, err := server.Client(zapi.WithMiddleware(rejectPhoto(instances[4].creds.InstanceID)))
+	return client, instances, err
+}
+
+// rejectPhoto answers for the API, as server.FailNext would meet whichever instance happens to come next.
+func rejectPhoto(instanceID string) func(http.RoundTripper) http.RoundTripper {
+	return func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(req *http.Request) (*http.Response, error) {
+			path := req.URL.Path
+			if !strings.HasPrefix(path, "/instances/"+instanceID+"/") || !strings.HasSuffix(path, "/privacy/photo") {
+				return next.RoundTrip(req)
+			}
+			const answer = `{"success": false, "message": "the number is not connected"}`
+			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(answer)), Request: req}, nil
+		})
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// applyAll returns what happened to each instance, in their order.
+func applyAll(ctx context.Context, client *zapi.Client, policy zapi.Policy, instances []instance) []error {
+	results := make([]error, len(instances))
+	var group errgroup.Group
+	group.SetLimit(parallel)
+	for i, in := range instances {
+		group.Go(func() error {
+			results[i] = apply(ctx, client, policy, in.creds)
+			return nil // a failure concerns this instance alone
+		})
+	}
+	_ = group.Wait() // always nil
+	return results
+}
+
+func apply(ctx context.Context, client *zapi.Client, policy zapi.Policy, creds zapi.Credentials) error {
+	own, err := client.ForInstance(creds)
+	if err != nil {
+		return err
+	}
+	return own.Apply(ctx, policy)
+}
+
+// report writes a table with a line for each instance, and more where several settings failed.
+func report(out io.Writer, instances []instance, results []error) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "INSTANCE\tRESULT\tDETAILS")
+	for i, err := range results {
+		name, result, details := instances[i].name, "applied", "-"
+		if err != nil {
+			result, details = "incomplete", err.Error()
+		}
+		if errors.Is(err, zapi.ErrUnauthorized) {
+			result = "credentials refused"
+		}
+		for detail := range strings.SplitSeq(details, "\n") { // Apply joins its failures, a line for each
+			fmt.Fprintf(table, "%s\t%s\t%s\n", name, result, detail)
+			name, result = "", ""
+		}
+	}
+	return table.Flush()
+}
+
+// unprovoked returns the failures that are not part of the show.
+func unprovoked(instances []instance, results []error) error {
+	var failures []error
+	for i, err := range results {
+		if in := instances[i]; err != nil && !errors.Is(err, in.provoked) {
+			failures = append(failures, fmt.Errorf("%s: %w", in.name, err))
+		}
+	}
+	return errors.Join(failures...)
+}
