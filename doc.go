@@ -39,7 +39,9 @@
 //
 // Every call sets a value or reads one, and sets no more than it says: a repeat leaves the same state, so it is safe even
 // where the first request was applied and only its answer was lost. (A concurrent writer may be overwritten, as by any
-// later call.) By default a call is tried three times; see [WithRetry] and [RetryPolicy].
+// later call; and a request that was given up may still be under way and arrive after a later one, so where that
+// matters, repeat the call some seconds after a [*TransportError].) By default a call is tried three times; see
+// [WithRetry] and [RetryPolicy].
 //
 // Tried again: no whole answer (refused, reset, cut off, closed by the server, the timeout of one attempt), and the
 // status 429, 500, 502, 503 and 504.

@@ -177,9 +177,10 @@ func readBody(body io.Reader) ([]byte, error) {
 // isWhole reports whether readBody failed on an answer that came in whole, so that asking again would not help.
 func isWhole(err error) bool { return errors.Is(err, errTooLarge) || errors.Is(err, errUnpacking) }
 
-// withoutHeaderTrace hides the one trace hook that is handed header values, and so the Client-Token.
+// withoutHeaderTrace hides the two trace hooks that are handed header values: those of the request hold the Client-Token,
+// and those of an early answer may echo it.
 func withoutHeaderTrace(ctx context.Context) context.Context {
-	if trace := httptrace.ContextClientTrace(ctx); trace == nil || trace.WroteHeaderField == nil {
+	if httptrace.ContextClientTrace(ctx) == nil {
 		return ctx
 	}
 	return headerTraceless{ctx}
@@ -191,7 +192,7 @@ func (c headerTraceless) Value(key any) any {
 	value := c.Context.Value(key)
 	if trace, ok := value.(*httptrace.ClientTrace); ok {
 		quiet := *trace
-		quiet.WroteHeaderField = nil
+		quiet.WroteHeaderField, quiet.Got1xxResponse = nil, nil
 		return &quiet
 	}
 	return value

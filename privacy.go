@@ -159,7 +159,8 @@ func (c *Client) DisallowedContacts(ctx context.Context, scope BlacklistScope) (
 //
 // It returns a [*ValidationError], an [*APIError] or a [*TransportError], and then no difference. Nothing is lost by
 // a failure: the call can be repeated. When two callers replace a list at once, the last difference wins for each
-// contact that both change; repeat the call to be sure of the whole list.
+// contact that both change; repeat the call to be sure of the whole list. The same holds for a request that timed out
+// and is still under way.
 //
 // GET /privacy/disallowed-contacts, then POST to the setting's route,
 // https://developer.z-api.io/en/privacy/get-disallowed-contacts

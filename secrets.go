@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,16 +67,25 @@ func (r redactor) redact(text string) string {
 	return strings.NewReplacer(pairs...).Replace(text)
 }
 
+var (
+	// protocolError matches the errors in which net/http quotes an answer that it could not read.
+	protocolError = regexp.MustCompile(`malformed|connection broken|GOAWAY|[tT]railer key`)
+	quoted        = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+)
+
 // cause is the innermost cause of err, without the URLs that net/http wraps around it and without secrets.
 func (r redactor) cause(err error) error {
 	for urlErr := (*url.Error)(nil); errors.As(err, &urlErr); {
 		err = urlErr.Err
 	}
-	if !r.inError(err) {
+	text := err.Error()
+	if protocolError.MatchString(text) {
+		text = quoted.ReplaceAllString(text, `"…"`) // what a server wrote may be a phone, or half a secret
+	} else if !r.inError(err) {
 		return err
 	}
 	return &redactedError{
-		text:    r.redact(err.Error()),
+		text:    r.redact(text),
 		matches: func(target error) bool { return errors.Is(err, target) },
 		timeout: isTimeout(err),
 	}
@@ -98,7 +108,7 @@ func (r redactor) inError(err error) bool {
 	return false
 }
 
-// redactedError stands for an error that quotes a secret: it matches what that error matches, but does not hand it out.
+// redactedError stands for an error that quotes a secret or a server: it matches what that error matches, but does not hand it out.
 type redactedError struct {
 	text    string
 	matches func(error) bool

@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"net/http/httputil"
+	"net/textproto"
 	"net/url"
 	"os"
 	"os/exec"
@@ -310,6 +311,33 @@ func causes(err error) []error {
 	return all
 }
 
+// What net/http quotes of an answer that it cannot read may be a phone, or half a secret.
+func TestUnreadableAnswersAreNotQuoted(t *testing.T) {
+	t.Parallel()
+	const half, phone = "cl1ent-7A", "5544911111111"
+	for name, answer := range map[string]string{
+		"no HTTP":       half + phone + "\r\n\r\n",
+		"no status":     "HTTP/1.1 " + half + " " + phone + "\r\n\r\n",
+		"no header":     "HTTP/1.1 200 OK\r\n" + half + phone + "\r\n\r\n",
+		"no length":     "HTTP/1.1 200 OK\r\nContent-Length: " + half + phone + "\r\n\r\n",
+		"quotes within": "HTTP/1.1 \"" + half + "\" \"" + phone + "\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			opts := append(rawAnswer(t, func(zapi.Credentials) string { return answer }), once)
+			client, err := zapi.NewClient(creds, opts...)
+			require.NoError(t, err)
+			err = setOnline(t.Context(), client)
+			isTransport(nil)(t, err)
+			assert.Contains(t, err.Error(), "…")
+			for what, text := range printed(t, errors.Unwrap(err)) {
+				assert.NotContains(t, text, half, what)
+				assert.NotContains(t, text, phone, what)
+			}
+		})
+	}
+}
+
 func TestRedactedErrorsStillMatch(t *testing.T) {
 	t.Parallel()
 	byName := func(name string) int {
@@ -437,12 +465,20 @@ func TestMiddlewareSeesNoHalfSecret(t *testing.T) {
 // The trace hooks of the caller's context are run by the transport, under the last hop.
 func TestTraceSeesNoSecret(t *testing.T) {
 	t.Parallel()
-	client := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"success":true}`) })
+	client := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Echo", r.Header.Get("Client-Token")+r.URL.Path)
+		w.WriteHeader(http.StatusEarlyHints)
+		_, _ = io.WriteString(w, `{"success":true}`)
+	})
 	var headers, events []string
 	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
 		WroteHeaderField: func(name string, values []string) { headers = append(headers, fmt.Sprint(name, values)) },
-		GotConn:          func(info httptrace.GotConnInfo) { events = append(events, fmt.Sprintf("%+v", info)) },
-		WroteRequest:     func(info httptrace.WroteRequestInfo) { events = append(events, fmt.Sprintf("%+v", info)) },
+		Got1xxResponse: func(_ int, header textproto.MIMEHeader) error {
+			headers = append(headers, fmt.Sprint(header))
+			return nil
+		},
+		GotConn:      func(info httptrace.GotConnInfo) { events = append(events, fmt.Sprintf("%+v", info)) },
+		WroteRequest: func(info httptrace.WroteRequestInfo) { events = append(events, fmt.Sprintf("%+v", info)) },
 	})
 	require.NoError(t, setOnline(ctx, client))
 	assert.Len(t, events, 2, "the other hooks are kept")
