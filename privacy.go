@@ -139,7 +139,7 @@ func (c *Client) DisallowedContacts(ctx context.Context, scope BlacklistScope) (
 		return nil, err
 	}
 	var contacts []string
-	err := c.do(ctx, request{op: opDisallowedContacts, method: http.MethodGet, query: "type=" + string(scope)}, func(members object) (reason string) {
+	err := c.do(ctx, request{op: opDisallowedContacts, method: http.MethodGet, query: "?type=" + string(scope)}, func(members object) (reason string) {
 		contacts, reason = decodeContacts(members["disallowedContacts"])
 		return reason
 	})
@@ -205,14 +205,16 @@ func normalizeChanges(op string, takesBlacklist bool, changes []BlacklistChange)
 	}
 	blacklist := make([]BlacklistChange, 0, len(changes))
 	first := make(map[string]int, len(changes)) // phone to the index of the change that named it
+	refuse := func(i int, member, reason string) ([]BlacklistChange, error) {
+		return nil, &ValidationError{op, fmt.Sprintf("changes[%d].%s", i, member), reason}
+	}
 	for i, change := range changes {
-		field := fmt.Sprintf("changes[%d]", i)
-		if err := oneOf(op, field+".action", change.Action, blacklistActions); err != nil {
-			return nil, err
+		if !change.Action.Valid() {
+			return refuse(i, "action", mustBeOneOf(blacklistActions))
 		}
 		phone, ok := normalizePhone(change.Phone)
 		if !ok {
-			return nil, &ValidationError{op, field + ".phone", phoneRule}
+			return refuse(i, "phone", phoneRule)
 		}
 		j, seen := first[phone]
 		switch {
@@ -220,8 +222,7 @@ func normalizeChanges(op string, takesBlacklist bool, changes []BlacklistChange)
 			first[phone] = i
 			blacklist = append(blacklist, BlacklistChange{change.Action, phone})
 		case changes[j].Action != change.Action:
-			reason := fmt.Sprintf("names the contact of changes[%d]; a contact is added or removed, not both", j)
-			return nil, &ValidationError{op, field + ".phone", reason}
+			return refuse(i, "phone", fmt.Sprintf("names the contact of changes[%d]; a contact is added or removed, not both", j))
 		}
 	}
 	return blacklist, nil
@@ -314,5 +315,5 @@ func (c *Client) post(ctx context.Context, op string, setting any) error {
 
 // postValue sends a setting whose value goes into the query.
 func (c *Client) postValue(ctx context.Context, op, value string) error {
-	return c.do(ctx, request{op: op, method: http.MethodPost, query: "value=" + value, body: []byte{}}, succeeded)
+	return c.do(ctx, request{op: op, method: http.MethodPost, query: "?value=" + value, body: []byte{}}, succeeded)
 }

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/go-resty/resty/v2"
 )
 
 // All calls go one way, and what fails on it is one of three errors:
@@ -19,7 +21,7 @@ import (
 type request struct {
 	op     string // the route, "privacy/last-seen"
 	method string
-	query  string // encoded
+	query  string // encoded, with its "?"
 	body   []byte // nil for none at all; an empty one still says that it is JSON and how long
 }
 
@@ -67,24 +69,26 @@ func (c *Client) attempt(ctx context.Context, r request) (a answer, passing bool
 	}
 	defer cancel()
 
-	placeholder := routeURL(conn.base, c.instanceID, "-", r.op)
-	placeholder.RawQuery = r.query
-	ex := &exchange{client: c, method: r.method, op: r.op, path: placeholder.Path}
-	req := conn.resty.R().SetContext(context.WithValue(bounded, exchangeKey{}, ex))
+	ex := &exchange{Context: bounded, client: c, request: r}
+	req := conn.requests.Get().(*resty.Request).SetContext(ex)
+	req.Header = conn.header
 	if r.body != nil {
-		req.SetHeader("Content-Type", "application/json").SetBody(r.body)
+		req.Header = conn.headerJSON
+		ex.unsent.Reset(r.body)
+		req.Body = &ex.unsent // a reader goes out as it is, where a []byte would be copied twice
 	}
 	var body []byte
-	resp, err := req.Execute(r.method, placeholder.String())
+	resp, err := req.Execute(r.method, conn.origin+"/instances/"+escapePath(c.instanceID)+"/token/-/"+r.op+r.query)
+	req.Body, req.RawRequest = nil, nil // a pooled request must not keep the exchange alive
+	conn.requests.Put(req.SetContext(context.Background()))
 	if err == nil {
-		body, err = readBody(resp.RawBody())
-		_ = resp.RawBody().Close() // read to its end or given up
+		body, err = ex.body(resp.RawResponse)
 	}
 	if err != nil && !isWhole(err) {
 		passing, err = c.cause(ctx, bounded, err, ex.lost.Load())
 		return answer{}, passing, err
 	}
-	return answer{resp.StatusCode(), resp.Header(), ex.originalBody(body), err}, false, nil
+	return answer{resp.StatusCode(), resp.Header(), body, err}, false, nil
 }
 
 // cause says why there is no whole answer: the caller's context, the timeout, or the network. Of these the timeout may
@@ -96,7 +100,7 @@ func (c *Client) cause(ctx, bounded context.Context, err error, lost bool) (pass
 	if contextEnd(bounded) != nil {
 		return true, timeoutError(c.connection.timeout)
 	}
-	return lost, c.secrets.redactor().cause(err)
+	return lost, c.secrets().redactor.cause(err)
 }
 
 // contextEnd is ctx.Err, and right too when the network notices a deadline before the context does.
@@ -137,7 +141,7 @@ func (c *Client) check(op string, a answer, accept func(object) string) *APIErro
 		}
 		kind = ErrUnexpectedResponse
 	}
-	redactor := c.secrets.redactor()
+	redactor := c.secrets().redactor
 	body := redactor.redact(string(a.body))
 	return &APIError{
 		Op:         op,
@@ -151,11 +155,18 @@ func (c *Client) check(op string, a answer, accept func(object) string) *APIErro
 	}
 }
 
+// success is the documented answer to the letter, read once for all: nearly every answer is this one.
+var success = object{"success": json.RawMessage("true")}
+
 // parseObject gives the members of the one JSON object that the body must be, or what the body is instead.
-func parseObject(a answer) (members object, reason string) {
-	if a.err != nil {
+func parseObject(a answer) (object, string) {
+	switch {
+	case a.err != nil:
 		return nil, a.err.Error()
+	case string(a.body) == `{"success":true}`, string(a.body) == `{"success": true}`:
+		return success, ""
 	}
+	var members object
 	if err := json.Unmarshal(a.body, &members); err != nil || members == nil {
 		return nil, "the body is not one JSON object"
 	}
@@ -164,13 +175,13 @@ func parseObject(a answer) (members object, reason string) {
 
 // textOf is the text of an "error" or "message": of a string its value, of null and anything empty none.
 func textOf(raw json.RawMessage) string {
+	switch string(raw) {
+	case "", "{}", "[]":
+		return ""
+	}
 	var text string
 	if err := json.Unmarshal(raw, &text); err == nil {
 		return text
-	}
-	switch string(raw) {
-	case "{}", "[]":
-		return ""
 	}
 	return string(raw)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"html"
+	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
@@ -15,13 +16,23 @@ import (
 
 const redacted = "[REDACTED]"
 
-// secrets gives the instance token and the Client-Token.
+// secrets gives the two secrets of an instance.
 // It is a closure because nothing that prints or dumps values can look inside one.
-type secrets func() (token, clientToken string)
+type secrets func() *sealed
+
+// sealed is what a request or a redaction needs of them, made once for each instance.
+type sealed struct {
+	token       string
+	clientToken []string // as a header holds it; empty for none
+	redactor    redactor
+}
 
 func newSecrets(creds Credentials) secrets {
-	token, clientToken := creds.Token, creds.ClientToken
-	return func() (string, string) { return token, clientToken }
+	s := &sealed{token: creds.Token, redactor: newRedactor(creds.Token, creds.ClientToken)}
+	if creds.ClientToken != "" {
+		s.clientToken = []string{creds.ClientToken}
+	}
+	return func() *sealed { return s }
 }
 
 // redactor lists each way in which text may quote a secret, the longest first.
@@ -29,10 +40,9 @@ type redactor []string
 
 const unreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 
-func (s secrets) redactor() redactor {
-	token, clientToken := s()
-	forms := make(redactor, 0, 2)
-	for _, secret := range []string{token, clientToken} {
+func newRedactor(values ...string) redactor {
+	forms := make(redactor, 0, len(values))
+	for _, secret := range values {
 		if secret == "" {
 			continue
 		}
@@ -65,6 +75,30 @@ func (r redactor) redact(text string) string {
 		pairs = append(pairs, form, redacted)
 	}
 	return strings.NewReplacer(pairs...).Replace(text)
+}
+
+// redactHeader gives a header without secrets, and without what no longer holds: the encoding of a body that is unpacked,
+// the target of a redirect that is not followed.
+func (r redactor) redactHeader(header http.Header) http.Header {
+	redacted := make(http.Header, len(header))
+	for name, values := range header {
+		for _, value := range values {
+			redacted.Add(r.redact(name), r.redact(value))
+		}
+	}
+	redacted.Del("Content-Encoding")
+	redacted.Del("Location")
+	return redacted
+}
+
+// inHeader reports whether a header needs [redactor.redactHeader]; hardly one does.
+func (r redactor) inHeader(header http.Header) bool {
+	for name, values := range header {
+		if name == "Content-Encoding" || name == "Location" || r.in(name) || slices.ContainsFunc(values, r.in) {
+			return true
+		}
+	}
+	return false
 }
 
 var (

@@ -174,11 +174,15 @@ func oneOf[T ~string](op, field string, value T, legal []T) error {
 	if slices.Contains(legal, value) {
 		return nil
 	}
+	return &ValidationError{op, field, mustBeOneOf(legal)}
+}
+
+func mustBeOneOf[T ~string](legal []T) string {
 	names := make([]string, len(legal))
 	for i, v := range legal {
 		names[i] = string(v)
 	}
-	return &ValidationError{Op: op, Field: field, Reason: "must be one of " + strings.Join(names, ", ")}
+	return "must be one of " + strings.Join(names, ", ")
 }
 
 func unmarshalOneOf[T ~string](dst *T, name string, text []byte, legal []T) error {
