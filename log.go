@@ -8,24 +8,46 @@ import (
 	"time"
 )
 
-// What is logged is an allowlist: no URL, no header, no body, nothing that a server or a caller wrote.
+// callLog writes the lines of one call. What is logged is an allowlist: no URL, no header, no body, nothing that a server or
+// a caller wrote. It is nil without a logger, and then asks no clock either.
+type callLog struct {
+	ctx            context.Context
+	logger         *slog.Logger
+	op, instanceID string
 
-func (c *Client) logAttempt(ctx context.Context, op string, attempt int, last outcome, duration, wait time.Duration) {
+	started, attemptStarted time.Time
+}
+
+func (c *Client) startLog(ctx context.Context, op string) *callLog {
 	if c.connection.logger == nil {
+		return nil
+	}
+	return &callLog{ctx: ctx, logger: c.connection.logger, op: op, instanceID: c.instanceID, started: time.Now()}
+}
+
+func (l *callLog) startAttempt() {
+	if l != nil {
+		l.attemptStarted = time.Now()
+	}
+}
+
+func (l *callLog) attempt(attempt, status int, wait time.Duration) {
+	if l == nil {
 		return
 	}
-	c.connection.logger.LogAttrs(ctx, slog.LevelDebug, "zapi: attempt",
-		slog.String("operation", op),
-		slog.String("instance", c.instanceID),
+	l.logger.LogAttrs(l.ctx, slog.LevelDebug, "zapi: attempt",
+		slog.String("operation", l.op),
+		slog.String("instance", l.instanceID),
 		slog.Int("attempt", attempt),
-		slog.Int("status", last.status),
-		slog.Duration("duration", duration),
+		slog.Int("status", status),
+		slog.Duration("duration", time.Since(l.attemptStarted)),
 		slog.Duration("wait", wait),
 	)
 }
 
-func (c *Client) logFailure(ctx context.Context, op string, err error, duration time.Duration) {
-	if c.connection.logger == nil {
+// failure logs a call that failed.
+func (l *callLog) failure(err error) {
+	if l == nil || err == nil {
 		return
 	}
 	attempts, status := 0, 0
@@ -36,13 +58,13 @@ func (c *Client) logFailure(ctx context.Context, op string, err error, duration 
 	} else if errors.As(err, &transportErr) {
 		attempts = transportErr.Attempts
 	}
-	c.connection.logger.LogAttrs(ctx, slog.LevelWarn, "zapi: call failed",
-		slog.String("operation", op),
-		slog.String("instance", c.instanceID),
+	l.logger.LogAttrs(l.ctx, slog.LevelWarn, "zapi: call failed",
+		slog.String("operation", l.op),
+		slog.String("instance", l.instanceID),
 		slog.Int("attempts", attempts),
 		slog.Int("status", status),
 		slog.String("failure", failureName(err)),
-		slog.Duration("duration", duration),
+		slog.Duration("duration", time.Since(l.started)),
 	)
 }
 

@@ -41,11 +41,9 @@ func (c *Client) do(ctx context.Context, r request, accept func(object) string) 
 	if err := c.ready(ctx, r.op); err != nil {
 		return err
 	}
-	start := time.Now()
-	err := c.send(ctx, r, accept)
-	if err != nil {
-		c.logFailure(ctx, r.op, err, time.Since(start))
-	}
+	log := c.startLog(ctx, r.op)
+	err := c.send(ctx, r, accept, log)
+	log.failure(err)
 	return err
 }
 

@@ -54,7 +54,7 @@ type outcome struct {
 }
 
 // send tries a call until it succeeds or may not be tried again. It is the only place that waits.
-func (c *Client) send(ctx context.Context, r request, accept func(object) string) error {
+func (c *Client) send(ctx context.Context, r request, accept func(object) string, log *callLog) error {
 	policy := c.connection.retry
 	var last outcome
 	for attempt := 1; ; attempt++ {
@@ -64,12 +64,10 @@ func (c *Client) send(ctx context.Context, r request, accept func(object) string
 			}
 			return &TransportError{Op: r.op, Attempts: attempt - 1, Err: err}
 		}
-		start := time.Now()
+		log.startAttempt()
 		last = c.try(ctx, r, accept, attempt)
-		duration := time.Since(start)
-
 		wait, again := policy.next(ctx, attempt, last)
-		c.logAttempt(ctx, r.op, attempt, last, duration, wait)
+		log.attempt(attempt, last.status, wait)
 		if !again {
 			return last.err
 		}
