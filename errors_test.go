@@ -153,11 +153,40 @@ func TestAnswersWithSecretsThatAreCommonWords(t *testing.T) {
 		} {
 			t.Run(tt.name+" with "+common.Token, func(t *testing.T) {
 				t.Parallel()
-				client, err := zapi.NewClient(common, zapi.WithTransport(newMockAPI(answering(tt.status, tt.body))), once)
-				require.NoError(t, err)
-				assertKind(t, tt.want, setOnline(t.Context(), client))
+				for _, middleware := range [][]zapi.Option{nil, {wrapping}} {
+					opts := []zapi.Option{zapi.WithTransport(newMockAPI(answering(tt.status, tt.body))), once}
+					client, err := zapi.NewClient(common, append(opts, middleware...)...)
+					require.NoError(t, err)
+					assertKind(t, tt.want, setOnline(t.Context(), client))
+				}
 			})
 		}
+	}
+}
+
+// wrapping is a middleware that wraps the body, as tracing does.
+var wrapping = zapi.WithMiddleware(func(next http.RoundTripper) http.RoundTripper {
+	return transportFunc(func(req *http.Request) (*http.Response, error) {
+		resp, err := next.RoundTrip(req)
+		if err == nil {
+			resp.Body = struct{ io.ReadCloser }{resp.Body}
+		}
+		return resp, err
+	})
+})
+
+// What a header says of the length is not believed before it is there.
+func TestContentLengthIsOnlyAHint(t *testing.T) {
+	t.Parallel()
+	for _, length := range []int64{-1, 0, 1, 15, 16, 1 << 20, 1 << 21, 1 << 60} {
+		network := transportFunc(func(req *http.Request) (*http.Response, error) {
+			resp, err := succeeding(req)
+			resp.ContentLength = length
+			return resp, err
+		})
+		client, err := zapi.NewClient(creds, zapi.WithTransport(network), once)
+		require.NoError(t, err)
+		require.NoError(t, setOnline(t.Context(), client), length)
 	}
 }
 
@@ -404,7 +433,7 @@ func TestConnectionsAreReused(t *testing.T) {
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{301, 302, 303, 307, 308} {
-		for _, location := range []string{"elsewhere", "back", "%zz malformed"} {
+		for _, location := range []string{"elsewhere", "back", "%zz malformed", "%zz"} {
 			t.Run(fmt.Sprint(status, " ", location), func(t *testing.T) {
 				t.Parallel()
 				var elsewhere, here atomic.Int32
@@ -414,7 +443,10 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 					here.Add(1)
 					target := map[string]string{"elsewhere": other.URL, "back": r.URL.Path}[location]
 					if target == "" {
-						target = location + r.URL.Path
+						target = location
+					}
+					if strings.HasSuffix(location, "malformed") {
+						target += r.URL.Path
 					}
 					w.Header().Set("Location", target)
 					w.WriteHeader(status)

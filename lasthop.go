@@ -110,7 +110,8 @@ func (h lastHop) reveal(req *http.Request, ex *exchange) *http.Request {
 	path := "/instances/" + ex.client.instanceID + "/token/" + secrets.token + "/" + ex.request.op
 	outgoing.URL.Path += path
 	if h.base.RawPath != "" {
-		outgoing.URL.RawPath += escapePath(path)
+		escaped := url.URL{Path: path}
+		outgoing.URL.RawPath += escaped.EscapedPath()
 	}
 	outgoing.URL.RawQuery = req.URL.RawQuery
 	outgoing.Host = ""
@@ -121,12 +122,6 @@ func (h lastHop) reveal(req *http.Request, ex *exchange) *http.Request {
 		outgoing.Header["Client-Token"] = secrets.clientToken
 	}
 	return outgoing
-}
-
-// escapePath is path as a URL has it.
-func escapePath(path string) string {
-	escaped := url.URL{Path: path}
-	return escaped.EscapedPath()
 }
 
 // conceal reads the whole body and gives the answer as middleware may see it: the secrets redacted, the request the

@@ -133,6 +133,8 @@ func TestMiddlewareCannotTakeTheSecretsElsewhere(t *testing.T) {
 		"host":    func(req *http.Request) { req.URL.Host = "evil.example.com" },
 		"scheme":  func(req *http.Request) { req.URL.Scheme = "http" },
 		"path":    func(req *http.Request) { req.URL.Path = "/collect" },
+		"suffix":  func(req *http.Request) { req.URL.Path += "/../read-receipts" },
+		"prefix":  func(req *http.Request) { req.URL.Path = "/elsewhere" + req.URL.Path },
 		"method":  func(req *http.Request) { req.Method = http.MethodGet },
 		"body":    func(req *http.Request) { req.Body, req.URL.Host = nil, "evil.example.com" },
 		"context": func(req *http.Request) { *req = *req.WithContext(context.Background()) },

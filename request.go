@@ -76,7 +76,7 @@ func (c *Client) attempt(ctx context.Context, r request) (a answer, passing bool
 		req.Body = &ex.unsent // a reader goes out as it is, where a []byte would be copied twice
 	}
 	var body []byte
-	resp, err := req.Execute(r.method, conn.origin+"/instances/"+escapePath(c.instanceID)+"/token/-/"+r.op+r.query)
+	resp, err := req.Execute(r.method, conn.origin+"/instances/"+c.instanceID+"/token/-/"+r.op+r.query)
 	req.Body, req.RawRequest = nil, nil // a pooled request must not keep the exchange alive
 	conn.requests.Put(req.SetContext(context.Background()))
 	if err == nil {

@@ -83,7 +83,7 @@ func (r redactor) redactHeader(header http.Header) http.Header {
 	redacted := make(http.Header, len(header))
 	for name, values := range header {
 		for _, value := range values {
-			redacted.Add(r.redact(name), r.redact(value))
+			redacted.Add(name, r.redact(value))
 		}
 	}
 	redacted.Del("Content-Encoding")
@@ -94,7 +94,7 @@ func (r redactor) redactHeader(header http.Header) http.Header {
 // inHeader reports whether a header needs [redactor.redactHeader]; hardly one does.
 func (r redactor) inHeader(header http.Header) bool {
 	for name, values := range header {
-		if name == "Content-Encoding" || name == "Location" || r.in(name) || slices.ContainsFunc(values, r.in) {
+		if name == "Content-Encoding" || name == "Location" || slices.ContainsFunc(values, r.in) {
 			return true
 		}
 	}
