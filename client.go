@@ -99,8 +99,7 @@ type connection struct {
 	requests            sync.Pool   // of *resty.Request: one is seven allocations, and nothing keeps it behind its answer
 	header              http.Header // of each request; resty copies it
 	headerJSON          http.Header // of those that are JSON
-	base                *url.URL
-	origin              string // base as text
+	origin              string      // the base URL
 	timeout             time.Duration
 	retry               RetryPolicy
 	limiter             RateLimiter  // nil for none
@@ -350,7 +349,6 @@ func (c *config) connect() (*connection, error) {
 		requests:            sync.Pool{New: func() any { return client.R() }},
 		header:              header,
 		headerJSON:          headerJSON,
-		base:                base,
 		origin:              base.String(),
 		timeout:             c.timeout,
 		retry:               c.retry,

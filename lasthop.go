@@ -136,14 +136,14 @@ func conceal(resp *http.Response, req *http.Request, ex *exchange) *http.Respons
 	body := &concealed.body
 	body.shown, body.err = original, err
 	redactor := ex.client.secrets().redactor
-	switch quotes := redactor.in(string(original)); {
+	switch {
 	case errors.Is(err, errTooLarge):
 		body.shown = []byte(redactor.redact(string(original)))
 		body.shown = body.shown[:min(len(body.shown), maxErrorBody)] // the end may be half a secret
 	case err != nil:
 		ex.lost.Store(true)
 		body.shown = nil // likewise
-	case quotes:
+	case redactor.in(string(original)):
 		body.shown = []byte(redactor.redact(string(original)))
 		body.original = func() []byte { return original }
 		ex.quoted.Store(body)
@@ -245,8 +245,8 @@ func (c headerTraceless) Value(key any) any {
 
 // body is an answer's body for the client, secrets and all, unless a middleware put another in its place.
 func (ex *exchange) body(resp *http.Response) ([]byte, error) {
-	body, isWhole := resp.Body.(*wholeBody)
-	if !isWhole {
+	body, untouched := resp.Body.(*wholeBody)
+	if !untouched {
 		data, err := readBody(resp.Body, resp.ContentLength)
 		_ = resp.Body.Close() // read to its end or given up
 		if body = ex.quoted.Load(); body == nil || !bytes.Equal(data, body.shown) {

@@ -92,10 +92,11 @@ func audienceSetting[T ~string](
 			return (*audience).readJSON(raw, key, key+".")
 		},
 		apply: func(ctx context.Context, c *Client) error {
-			if a := *audience; a.Except == nil {
+			a := *audience
+			if a.Except == nil {
 				return set(c, ctx, T(a.Visibility))
 			}
-			_, err := c.ReplaceBlacklist(ctx, scope, (*audience).Except)
+			_, err := c.ReplaceBlacklist(ctx, scope, a.Except)
 			return err
 		},
 	}

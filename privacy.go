@@ -293,18 +293,17 @@ func decodeContacts(raw json.RawMessage) (contacts []string, reason string) {
 	return contacts, ""
 }
 
+// visibilityOps are the routes of the settings with a list that take a [Visibility].
+var visibilityOps = map[BlacklistScope]string{
+	BlacklistLastSeen: opLastSeen, BlacklistPhoto: opPhoto, BlacklistDescription: opDescription,
+}
+
 // postBlacklist sends changes to the setting that the list belongs to.
 func (c *Client) postBlacklist(ctx context.Context, scope BlacklistScope, changes []BlacklistChange) error {
-	switch scope {
-	case BlacklistGroupAdd:
+	if scope == BlacklistGroupAdd {
 		return c.post(ctx, opGroupAdd, groupAddRequest{GroupAddContactBlacklist, changes})
-	case BlacklistPhoto:
-		return c.post(ctx, opPhoto, visibilityRequest{VisibilityContactBlacklist, changes})
-	case BlacklistDescription:
-		return c.post(ctx, opDescription, visibilityRequest{VisibilityContactBlacklist, changes})
-	default:
-		return c.post(ctx, opLastSeen, visibilityRequest{VisibilityContactBlacklist, changes})
 	}
+	return c.post(ctx, visibilityOps[scope], visibilityRequest{VisibilityContactBlacklist, changes})
 }
 
 // post sends a setting and expects the documented {"success": true}.

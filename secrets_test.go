@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -245,7 +246,7 @@ func TestFailuresHoldNoSecret(t *testing.T) {
 					assertNoQuote(t, c, apiErr.Code+"-", "Code")
 					assertNoQuote(t, c, apiErr.Message+"-", "Message")
 				}
-				for cause := range unwrapped(err) {
+				for _, cause := range causes(err) {
 					for what, text := range printed(t, cause) {
 						assertNoQuote(t, c, text, "cause "+what)
 					}
@@ -284,16 +285,7 @@ type failedTest struct{ text string }
 
 func (f *failedTest) Errorf(format string, args ...any) { f.text += fmt.Sprintf(format, args...) }
 
-func unwrapped(err error) func(yield func(error) bool) {
-	return func(yield func(error) bool) {
-		for _, cause := range causes(err) {
-			if !yield(cause) {
-				return
-			}
-		}
-	}
-}
-
+// causes lists all that err unwraps to, at every level.
 func causes(err error) []error {
 	var direct []error
 	switch wrapper := err.(type) { //nolint:errorlint // each level of the tree is looked at in turn
@@ -304,7 +296,7 @@ func causes(err error) []error {
 	case interface{ Unwrap() []error }:
 		direct = wrapper.Unwrap()
 	}
-	all := direct
+	all := slices.Clone(direct) // the error may own it
 	for _, cause := range direct {
 		all = append(all, causes(cause)...)
 	}

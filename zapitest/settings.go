@@ -74,8 +74,8 @@ var routes = map[string]route{
 	"privacy/description":         {http.MethodPost, setVisibility(zapi.BlacklistDescription)},
 	"privacy/group-add":           {http.MethodPost, setGroupAdd},
 	"privacy/online":              {http.MethodPost, setOnline},
-	"privacy/read-receipts":       {http.MethodPost, setReadReceipts},
-	"privacy/messages-duration":   {http.MethodPost, setMessageDuration},
+	"privacy/read-receipts":       {http.MethodPost, setValue(func(s *Settings) *zapi.ReadReceipts { return &s.ReadReceipts })},
+	"privacy/messages-duration":   {http.MethodPost, setValue(func(s *Settings) *zapi.MessageDuration { return &s.MessageDuration })},
 	"privacy/disallowed-contacts": {http.MethodGet, disallowedContacts},
 }
 
@@ -119,22 +119,19 @@ func (a *Audience) set(visibility string, changes *[]change) Answer {
 	return success
 }
 
-func setReadReceipts(s *Settings, query url.Values, body []byte) Answer {
-	value := zapi.ReadReceipts(query.Get("value"))
-	if !value.Valid() || len(body) > 0 {
-		return refuse(http.StatusBadRequest, "Invalid value", "")
+// setValue serves the settings whose value is in the query and nothing in the body.
+func setValue[T interface {
+	~string
+	Valid() bool
+}](of func(*Settings) *T) func(*Settings, url.Values, []byte) Answer {
+	return func(s *Settings, query url.Values, body []byte) Answer {
+		value := T(query.Get("value"))
+		if !value.Valid() || len(body) > 0 {
+			return refuse(http.StatusBadRequest, "Invalid value", "")
+		}
+		*of(s) = value
+		return success
 	}
-	s.ReadReceipts = value
-	return success
-}
-
-func setMessageDuration(s *Settings, query url.Values, body []byte) Answer {
-	value := zapi.MessageDuration(query.Get("value"))
-	if !value.Valid() || len(body) > 0 {
-		return refuse(http.StatusBadRequest, "Invalid value", "")
-	}
-	s.MessageDuration = value
-	return success
 }
 
 func disallowedContacts(s *Settings, query url.Values, _ []byte) Answer {
