@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -16,7 +17,138 @@ import (
 	"github.com/zapi-go/zapi/zapitest"
 )
 
-// listing answers the read with a list and each POST with success.
+func TestDisallowedContactsOnTheWire(t *testing.T) {
+	t.Parallel()
+	for scope, query := range map[zapi.BlacklistScope]string{
+		zapi.BlacklistLastSeen: "lastSeen", zapi.BlacklistPhoto: "photo", zapi.BlacklistDescription: "description", zapi.BlacklistGroupAdd: "groupAdd",
+	} {
+		t.Run(query, func(t *testing.T) {
+			t.Parallel()
+			api := newMockAPI(responding(200, `{"disallowedContacts":["554411111111","999@lid"]}`))
+			contacts, err := api.client(t).DisallowedContacts(t.Context(), scope)
+			require.NoError(t, err)
+			assert.Equal(t, []string{"554411111111", "999@lid"}, contacts)
+
+			requests := api.requests()
+			require.Len(t, requests, 1)
+			assert.Equal(t, http.MethodGet, requests[0].Method)
+			assert.Equal(t, realURL("privacy/disallowed-contacts?type="+query), requests[0].URL)
+			assert.Empty(t, requests[0].Body)
+			assert.Equal(t, http.Header{
+				"Accept":       {"application/json"},
+				"Client-Token": {creds.ClientToken},
+				"User-Agent":   {"zapi-go/0.1.0"},
+			}, requests[0].Header)
+		})
+	}
+}
+
+func TestDisallowedContactsResponses(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		body string
+		want []string
+		kind error
+	}{
+		{"empty list", `{"disallowedContacts":[]}`, []string{}, nil},
+		{"with success beside it", `{"success":true,"disallowedContacts":["5544"]}`, []string{"5544"}, nil},
+		{"no list", `{}`, nil, zapi.ErrUnexpectedResponse},
+		{"success without a list", `{"success":true}`, nil, zapi.ErrUnexpectedResponse},
+		{"null", `{"disallowedContacts":null}`, nil, zapi.ErrUnexpectedResponse},
+		{"string", `{"disallowedContacts":"5544"}`, nil, zapi.ErrUnexpectedResponse},
+		{"object", `{"disallowedContacts":{"5544":true}}`, nil, zapi.ErrUnexpectedResponse},
+		{"number in the list", `{"disallowedContacts":["5544",5544]}`, nil, zapi.ErrUnexpectedResponse},
+		{"null in the list", `{"disallowedContacts":["5544",null]}`, nil, zapi.ErrUnexpectedResponse},
+		{"list alone", `["5544"]`, nil, zapi.ErrUnexpectedResponse},
+		{"key in capitals", `{"DisallowedContacts":[]}`, nil, zapi.ErrUnexpectedResponse},
+		{"error beside a list", `{"error":"busy","disallowedContacts":[]}`, nil, zapi.ErrUnexpectedResponse},
+		{"success false beside a list", `{"success":false,"disallowedContacts":[]}`, nil, zapi.ErrRejected},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			contacts, err := newClient(t, responding(200, tt.body)).DisallowedContacts(t.Context(), zapi.BlacklistPhoto)
+			assertKind(t, tt.kind, err)
+			assert.Equal(t, tt.want, contacts)
+			if tt.want == nil {
+				var apiErr *zapi.APIError
+				require.ErrorAs(t, err, &apiErr)
+			}
+		})
+	}
+}
+
+func TestTensOfThousandsOfContactsFit(t *testing.T) {
+	t.Parallel()
+	const contacts = 50_000
+	body := `{"disallowedContacts":["` + strings.Repeat(`5544911111111","`, contacts-1) + `5544911111111"]}`
+	got, err := newClient(t, responding(200, body)).DisallowedContacts(t.Context(), zapi.BlacklistPhoto)
+	require.NoError(t, err)
+	assert.Len(t, got, contacts)
+}
+
+func TestPhones(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		phone string
+		want  string // "" where it is refused
+	}{
+		{"digits", "554411111111", "554411111111"},
+		{"every mark", "+55 (44) 9.1111-1111", "5544911111111"},
+		{"shortest", "1234567", "1234567"},
+		{"longest", "123456789012345", "123456789012345"},
+		{"private id", "999999999999999@lid", "999999999999999@lid"},
+		{"long private id", "12345678901234567890@lid", "12345678901234567890@lid"},
+		{"empty", "", ""},
+		{"marks only", "+ - . ( )", ""},
+		{"too short", "123456", ""},
+		{"too long", "1234567890123456", ""},
+		{"letters", "5544CALLME1", ""},
+		{"Arabic digits", "٥٥٤٤١١١١١١١١", ""},
+		{"full-width digits", "５５４４１１１１１１１１", ""},
+		{"tab", "5544\t11111111", ""},
+		{"newline", "554411111111\n", ""},
+		{"no-break space", "5544\u00a011111111", ""},
+		{"slash", "5544/11111111", ""},
+		{"chat id", "554411111111@c.us", ""},
+		{"private id without digits", "@lid", ""},
+		{"private id with marks", "+999 999@lid", ""},
+		{"private id in capitals", "999999999999999@LID", ""},
+		{"private id twice", "999@lid@lid", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			api := newMockAPI(succeeding)
+			err := api.client(t).SetLastSeen(t.Context(), zapi.VisibilityContactBlacklist, zapi.Disallow(tt.phone))
+			if tt.want == "" {
+				require.ErrorIs(t, err, zapi.ErrInvalidArgument)
+				assert.Empty(t, api.requests())
+				return
+			}
+			require.NoError(t, err)
+			require.Len(t, api.requests(), 1)
+			assert.Equal(t, `{"visualizationType":"CONTACT_BLACKLIST","contactsBlacklist":[{"action":"add","phone":"`+tt.want+`"}]}`, api.requests()[0].Body)
+		})
+	}
+}
+
+func TestLargeBlacklistIsOneRequest(t *testing.T) {
+	t.Parallel()
+	const contacts = 20_000
+	changes := make([]zapi.BlacklistChange, contacts)
+	for i := range changes {
+		changes[i] = zapi.Disallow("5544" + strings.Repeat("0", 7-len(strconv.Itoa(i))) + strconv.Itoa(i))
+	}
+	api := newMockAPI(succeeding)
+	require.NoError(t, api.client(t).SetLastSeen(t.Context(), zapi.VisibilityContactBlacklist, changes...))
+	require.Len(t, api.requests(), 1)
+	assert.Equal(t, contacts, strings.Count(api.requests()[0].Body, `"action":"add"`))
+}
+
+// listing responds to a read with a list and each POST with success.
 func listing(contacts ...string) httpmock.Responder {
 	list := `{"disallowedContacts":[]}`
 	if len(contacts) > 0 {
@@ -24,7 +156,7 @@ func listing(contacts ...string) httpmock.Responder {
 	}
 	return func(req *http.Request) (*http.Response, error) {
 		if req.Method == http.MethodGet {
-			return answering(200, list)(req)
+			return responding(200, list)(req)
 		}
 		return succeeding(req)
 	}
@@ -86,7 +218,7 @@ func TestReplaceBlacklistFails(t *testing.T) {
 	t.Parallel()
 	t.Run("reading", func(t *testing.T) {
 		t.Parallel()
-		api := newMockAPI(answering(403, ""))
+		api := newMockAPI(responding(403, ""))
 		diff, err := api.client(t).ReplaceBlacklist(t.Context(), zapi.BlacklistPhoto, []string{"554411111111"})
 		require.EqualError(t, err, "zapi: privacy/disallowed-contacts: 403 Forbidden")
 		assert.Zero(t, diff)
@@ -98,7 +230,7 @@ func TestReplaceBlacklistFails(t *testing.T) {
 			if req.Method == http.MethodGet {
 				return listing()(req)
 			}
-			return answering(200, `{"success":false}`)(req)
+			return responding(200, `{"success":false}`)(req)
 		})
 		diff, err := api.client(t).ReplaceBlacklist(t.Context(), zapi.BlacklistPhoto, []string{"554411111111"})
 		require.ErrorIs(t, err, zapi.ErrRejected)

@@ -77,7 +77,7 @@ func ExampleClient_SetLastSeen() {
 	fmt.Println(client.SetLastSeen(ctx, zapi.VisibilityAll, zapi.Disallow("554411111111")))
 	// Output:
 	// <nil>
-	// zapi: privacy/last-seen: changes: go with CONTACT_BLACKLIST only
+	// zapi: privacy/last-seen: changes: are allowed only with CONTACT_BLACKLIST
 }
 
 func ExampleClient_SetPhotoVisibility() {

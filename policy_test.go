@@ -102,7 +102,7 @@ func TestApplyCarriesOn(t *testing.T) {
 	failing := func(status int, body, op string) httpmock.Responder {
 		return func(req *http.Request) (*http.Response, error) {
 			if strings.HasSuffix(req.URL.Path, op) {
-				return answering(status, body)(req)
+				return responding(status, body)(req)
 			}
 			return listing()(req)
 		}
@@ -111,15 +111,15 @@ func TestApplyCarriesOn(t *testing.T) {
 		t.Parallel()
 		api := newMockAPI(func(req *http.Request) (*http.Response, error) {
 			if strings.HasSuffix(req.URL.Path, "/privacy/photo") {
-				return answering(400, `{"error":"Invalid photo"}`)(req)
+				return responding(400, `{"error":"Invalid photo"}`)(req)
 			}
 			return failing(200, `{"success":false}`, "/privacy/disallowed-contacts")(req)
 		})
 		err := api.client(t).Apply(t.Context(), fullPolicy())
 		require.EqualError(t, err, strings.Join([]string{
-			"lastSeen: zapi: privacy/disallowed-contacts: 200 OK: success is false",
+			"lastSeen: zapi: privacy/disallowed-contacts: rejected: success is false",
 			"photo: zapi: privacy/photo: 400 Bad Request: Invalid photo",
-			"groupAdd: zapi: privacy/disallowed-contacts: 200 OK: success is false",
+			"groupAdd: zapi: privacy/disallowed-contacts: rejected: success is false",
 		}, "\n"))
 		require.ErrorIs(t, err, zapi.ErrRejected)
 		var apiErr *zapi.APIError
@@ -144,7 +144,7 @@ func TestApplyCarriesOn(t *testing.T) {
 			return listing()(req)
 		})
 		err := api.client(t).Apply(ctx, fullPolicy())
-		require.EqualError(t, err, "photo: zapi: privacy/photo: context canceled")
+		require.EqualError(t, err, "photo: zapi: privacy/photo: no response: context canceled")
 		require.ErrorIs(t, err, context.Canceled)
 		assert.Len(t, api.requests(), 3)
 	})
@@ -161,9 +161,9 @@ var wrongPolicies = []struct {
 	{"unknown visibility", zapi.Policy{Photo: &zapi.Audience{Visibility: "FRIENDS"}}, `{"photo":{"visibility":"FRIENDS"}}`, "photo.visibility: must be one of ALL, NONE, CONTACTS, CONTACT_BLACKLIST"},
 	{"group add for no one", zapi.Policy{GroupAdd: &zapi.Audience{Visibility: zapi.VisibilityNone}}, `{"groupAdd":{"visibility":"NONE"}}`, "groupAdd.visibility: must be one of ALL, CONTACTS, CONTACT_BLACKLIST"},
 	{"except with another visibility", zapi.Policy{Description: &zapi.Audience{Visibility: zapi.VisibilityContacts, Except: []string{"554411111111"}}},
-		`{"description":{"visibility":"CONTACTS","except":["554411111111"]}}`, "description.except: goes with CONTACT_BLACKLIST only"},
+		`{"description":{"visibility":"CONTACTS","except":["554411111111"]}}`, "description.except: is allowed only with CONTACT_BLACKLIST"},
 	{"empty except with another visibility", zapi.Policy{Description: &zapi.Audience{Visibility: zapi.VisibilityAll, Except: []string{}}},
-		`{"description":{"visibility":"ALL","except":[]}}`, "description.except: goes with CONTACT_BLACKLIST only"},
+		`{"description":{"visibility":"ALL","except":[]}}`, "description.except: is allowed only with CONTACT_BLACKLIST"},
 	{"malformed phone", zapi.Policy{LastSeen: &zapi.Audience{Visibility: zapi.VisibilityContactBlacklist, Except: []string{"554411111111", "4411"}}},
 		`{"lastSeen":{"visibility":"CONTACT_BLACKLIST","except":["554411111111","4411"]}}`, "lastSeen.except[1]: must be 7 to 15 digits, country code first, or digits@lid"},
 	{"unknown online", zapi.Policy{Online: "NONE"}, `{"online":"NONE"}`, "online: must be one of ALL, SAME_LAST_SEEN"},
@@ -231,15 +231,15 @@ func TestPolicyJSONIsStrict(t *testing.T) {
 		{"key in another case", `{"lastseen":{"visibility":"ALL"}}`, "lastseen: " + keys},
 		{"long key", `{"` + strings.Repeat("x", 500) + `":1}`, strings.Repeat("x", 61) + "…: " + keys},
 		{"unknown key of an audience", `{"photo":{"visibility":"ALL","but":[]}}`, "photo.but: is unknown; the keys are visibility, except"},
-		{"key twice", `{"online":"ALL","online":"SAME_LAST_SEEN"}`, "online: must not stand there twice"},
-		{"key twice in an audience", `{"photo":{"visibility":"ALL","visibility":"NONE"}}`, "photo.visibility: must not stand there twice"},
+		{"key twice", `{"online":"ALL","online":"SAME_LAST_SEEN"}`, "online: must not be repeated"},
+		{"key twice in an audience", `{"photo":{"visibility":"ALL","visibility":"NONE"}}`, "photo.visibility: must not be repeated"},
 		{"audience as a string", `{"photo":"ALL"}`, "photo: must be a JSON object"},
 		{"audience as a list", `{"photo":["ALL"]}`, "photo: must be a JSON object"},
 		{"value as a number", `{"online":1}`, "online: must be one of ALL, SAME_LAST_SEEN"},
 		{"empty value", `{"online":""}`, "online: must be one of ALL, SAME_LAST_SEEN"},
 		{"visibility as a list", `{"photo":{"visibility":["ALL"]}}`, "photo.visibility: must be one of ALL, NONE, CONTACTS, CONTACT_BLACKLIST"},
-		{"except as a string", `{"photo":{"visibility":"CONTACT_BLACKLIST","except":"554411111111"}}`, "photo.except: must be a list of phones"},
-		{"except with a number", `{"photo":{"visibility":"CONTACT_BLACKLIST","except":[554411111111]}}`, "photo.except: must be a list of phones"},
+		{"except as a string", `{"photo":{"visibility":"CONTACT_BLACKLIST","except":"554411111111"}}`, "photo.except: must be a list of phones, each a string"},
+		{"except with a number", `{"photo":{"visibility":"CONTACT_BLACKLIST","except":[554411111111]}}`, "photo.except: must be a list of phones, each a string"},
 		{"except with a null", `{"photo":{"visibility":"CONTACT_BLACKLIST","except":[null]}}`, "photo.except[0]: must be 7 to 15 digits, country code first, or digits@lid"},
 		{"list", `[]`, "must be a JSON object"},
 		{"string", `"ALL"`, "must be a JSON object"},

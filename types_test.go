@@ -12,7 +12,7 @@ import (
 	"github.com/zapi-go/zapi"
 )
 
-// enum is what all sets of legal values share.
+// enum is what all sets of allowed values share.
 type enum[T any] interface {
 	*T
 	UnmarshalText(text []byte) error
@@ -21,22 +21,22 @@ type enum[T any] interface {
 func testEnum[T interface {
 	~string
 	Valid() bool
-}, P enum[T]](t *testing.T, name, refusal string, legal ...T) {
+}, P enum[T]](t *testing.T, name, refusal string, allowed ...T) {
 	t.Run(name, func(t *testing.T) {
 		t.Parallel()
-		for _, want := range legal {
+		for _, want := range allowed {
 			assert.True(t, want.Valid(), want)
 			var got T
 			require.NoError(t, P(&got).UnmarshalText([]byte(want)))
 			assert.Equal(t, want, got)
 		}
-		for _, text := range []string{"", "UNKNOWN", string(legal[0]) + " ", " " + string(legal[0]), string(legal[0]) + "x"} {
+		for _, text := range []string{"", "UNKNOWN", string(allowed[0]) + " ", " " + string(allowed[0]), string(allowed[0]) + "x"} {
 			assert.False(t, T(text).Valid(), "%q", text)
-			got := legal[0]
+			got := allowed[0]
 			err := P(&got).UnmarshalText([]byte(text))
 			require.ErrorIs(t, err, zapi.ErrInvalidArgument, "%q", text)
 			assert.EqualError(t, err, "zapi: "+name+": must be one of "+refusal)
-			assert.Equal(t, legal[0], got, "a refused text leaves the value alone")
+			assert.Equal(t, allowed[0], got, "a refused text leaves the value alone")
 		}
 	})
 }

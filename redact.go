@@ -14,28 +14,29 @@ import (
 	"strings"
 )
 
-const redacted = "[REDACTED]"
+// sealed holds a value where no printer or dumper can look: to them it is a func.
+type sealed[T any] func() T
 
-// secrets gives the two secrets of an instance.
-// It is a closure because nothing that prints or dumps values can look inside one.
-type secrets func() *sealed
+func seal[T any](value T) sealed[T] { return func() T { return value } }
 
-// sealed is what a request or a redaction needs of them, made once for each instance.
-type sealed struct {
+// secrets are those of one instance, in the form that its requests need.
+type secrets struct {
 	token       string
-	clientToken []string // as a header holds it; empty for none
+	clientToken []string // the values of the header; empty without a Client-Token
 	redactor    redactor
 }
 
-func newSecrets(creds Credentials) secrets {
-	s := &sealed{token: creds.Token, redactor: newRedactor(creds.Token, creds.ClientToken)}
+func sealSecrets(creds Credentials) sealed[*secrets] {
+	s := &secrets{token: creds.Token, redactor: newRedactor(creds.Token, creds.ClientToken)}
 	if creds.ClientToken != "" {
 		s.clientToken = []string{creds.ClientToken}
 	}
-	return func() *sealed { return s }
+	return seal(s)
 }
 
-// redactor lists each way in which text may quote a secret, the longest first.
+const mask = "[REDACTED]"
+
+// redactor lists the forms in which text may quote a secret, the longest first.
 type redactor []string
 
 const unreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
@@ -65,33 +66,36 @@ func (r redactor) in(text string) bool {
 	return slices.ContainsFunc(r, func(form string) bool { return strings.Contains(text, form) })
 }
 
-// redact replaces each secret in text.
+// redact returns text with a mask in the place of each secret.
 func (r redactor) redact(text string) string {
 	if !r.in(text) {
 		return text
 	}
 	pairs := make([]string, 0, 2*len(r))
 	for _, form := range r {
-		pairs = append(pairs, form, redacted)
+		pairs = append(pairs, form, mask)
 	}
 	return strings.NewReplacer(pairs...).Replace(text)
 }
 
-// redactHeader gives a header without secrets, and without what no longer holds: the encoding of a body that is unpacked,
-// the target of a redirect that is not followed.
+// redactHeader returns header without secrets and without the fields that no longer hold: the encoding of a body that
+// has been decoded and the target of a redirect that is not followed.
 func (r redactor) redactHeader(header http.Header) http.Header {
-	redacted := make(http.Header, len(header))
+	if !r.inHeader(header) {
+		return header
+	}
+	shown := make(http.Header, len(header))
 	for name, values := range header {
 		for _, value := range values {
-			redacted.Add(name, r.redact(value))
+			shown.Add(name, r.redact(value))
 		}
 	}
-	redacted.Del("Content-Encoding")
-	redacted.Del("Location")
-	return redacted
+	shown.Del("Content-Encoding")
+	shown.Del("Location")
+	return shown
 }
 
-// inHeader reports whether a header needs [redactor.redactHeader]; hardly one does.
+// inHeader reports whether redactHeader has something to do, which is rare.
 func (r redactor) inHeader(header http.Header) bool {
 	for name, values := range header {
 		if name == "Content-Encoding" || name == "Location" || slices.ContainsFunc(values, r.in) {
@@ -102,19 +106,19 @@ func (r redactor) inHeader(header http.Header) bool {
 }
 
 var (
-	// protocolError matches the errors in which net/http quotes an answer that it could not read.
+	// protocolError matches the errors in which net/http quotes a response that it could not read.
 	protocolError = regexp.MustCompile(`malformed|connection broken|GOAWAY|[tT]railer key`)
-	quoted        = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+	quotation     = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 )
 
-// cause is the innermost cause of err, without the URLs that net/http wraps around it and without secrets.
+// cause returns the innermost cause of err, without the URLs that net/http wraps around it and without secrets.
 func (r redactor) cause(err error) error {
 	for urlErr := (*url.Error)(nil); errors.As(err, &urlErr); {
 		err = urlErr.Err
 	}
 	text := err.Error()
 	if protocolError.MatchString(text) {
-		text = quoted.ReplaceAllString(text, `"…"`) // what a server wrote may be a phone, or half a secret
+		text = quotation.ReplaceAllString(text, `"…"`) // what a server wrote may be a phone, or half a secret
 	} else if !r.inError(err) {
 		return err
 	}
@@ -125,7 +129,7 @@ func (r redactor) cause(err error) error {
 	}
 }
 
-// inError reports whether err or anything it unwraps to shows a secret.
+// inError reports whether err, or an error that it wraps, shows a secret.
 func (r redactor) inError(err error) bool {
 	if err == nil {
 		return false
@@ -142,7 +146,8 @@ func (r redactor) inError(err error) bool {
 	return false
 }
 
-// redactedError stands for an error that quotes a secret or a server: it matches what that error matches, but does not hand it out.
+// redactedError stands for an error that quotes a secret or a server. It matches what that error matches, but errors.As
+// does not find that error.
 type redactedError struct {
 	text    string
 	matches func(error) bool

@@ -1,0 +1,294 @@
+package zapi
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-resty/resty/v2"
+)
+
+const (
+	defaultBaseURL = "https://api.z-api.io"
+	defaultTimeout = 30 * time.Second
+	idlePerHost    = 512 // so that bursts of some hundred calls reuse their connections
+)
+
+// An Option changes a default of [NewClient].
+type Option func(*config) error
+
+// config collects the options. Whether they fit together is checked once all are in.
+type config struct {
+	baseURL             string
+	transport           http.RoundTripper
+	middleware          []func(http.RoundTripper) http.RoundTripper
+	timeout             time.Duration
+	retry               RetryPolicy
+	limiter             RateLimiter
+	logger              *slog.Logger
+	product             string
+	clientTokenOptional bool
+	insecureHTTP        bool
+}
+
+// invalidOption returns the error of [NewClient] for an option.
+func invalidOption(field, reason string) error {
+	return &ValidationError{"NewClient", field, reason}
+}
+
+// WithBaseURL sets the URL of the API. The default is https://api.z-api.io. A path prefix is kept.
+// It must be https, or http to a loopback address; see [WithInsecureHTTP].
+func WithBaseURL(rawURL string) Option {
+	return func(c *config) error {
+		c.baseURL = rawURL
+		return nil
+	}
+}
+
+// WithTransport sets what sends the requests: a mock such as httpmock, a proxy, or a transport with other TLS settings.
+// It is the last hop, and the only one that sees the real path and the Client-Token.
+// The default is a clone of [http.DefaultTransport] with 512 idle connections per host.
+func WithTransport(rt http.RoundTripper) Option {
+	return func(c *config) error {
+		if isNil(rt) {
+			return invalidOption("WithTransport", "must not be nil")
+		}
+		c.transport = rt
+		return nil
+	}
+}
+
+// WithMiddleware wraps the sending of each request, for tracing and metrics. The first is the outermost.
+//
+// Middleware sees a placeholder for the token, no Client-Token, and responses in which the secrets are redacted.
+// It may add headers, refuse a request or respond to it itself. Changing method, host or path fails the call.
+func WithMiddleware(mw ...func(http.RoundTripper) http.RoundTripper) Option {
+	return func(c *config) error {
+		for i, m := range mw {
+			if m == nil {
+				return invalidOption(fmt.Sprintf("WithMiddleware[%d]", i), "must not be nil")
+			}
+		}
+		c.middleware = append(c.middleware, mw...)
+		return nil
+	}
+}
+
+// WithTimeout bounds one attempt, including the body of its response. The default is 30 s; with 0 only the context
+// bounds it.
+func WithTimeout(d time.Duration) Option {
+	return func(c *config) error {
+		if d < 0 {
+			return invalidOption("WithTimeout", "must not be negative")
+		}
+		c.timeout = d
+		return nil
+	}
+}
+
+// WithRetry sets how often a call is tried. The default is three attempts with waits of 500 ms to 8 s; RetryPolicy{}
+// switches retries off. The package documentation lists what is retried.
+func WithRetry(p RetryPolicy) Option {
+	return func(c *config) error {
+		filled := p.withDefaults()
+		switch {
+		case p.MaxAttempts < 0:
+			return invalidOption("WithRetry.MaxAttempts", "must not be negative")
+		case p.MinWait < 0:
+			return invalidOption("WithRetry.MinWait", "must not be negative")
+		case p.MaxWait < 0:
+			return invalidOption("WithRetry.MaxWait", "must not be negative")
+		case filled.MinWait > filled.MaxWait:
+			return invalidOption("WithRetry.MinWait", "must not exceed MaxWait")
+		}
+		c.retry = filled
+		return nil
+	}
+}
+
+// A RateLimiter paces requests. A *rate.Limiter of golang.org/x/time is one.
+type RateLimiter interface {
+	// Wait returns nil when a request may be sent, or an error if it must not be.
+	Wait(ctx context.Context) error
+}
+
+// WithRateLimiter waits for l before every attempt, with the caller's context. All instances of a client share it.
+// An error from Wait fails the call with a [*TransportError] that wraps it. By default there is no limit.
+func WithRateLimiter(l RateLimiter) Option {
+	return func(c *config) error {
+		if isNil(l) {
+			return invalidOption("WithRateLimiter", "must not be nil")
+		}
+		c.limiter = l
+		return nil
+	}
+}
+
+// WithLogger logs each attempt at level debug, with operation, instance, attempt, status, duration and the wait that
+// follows, and each call that fails at level warn. Status 0 means no response. URLs, headers, bodies and phones are
+// never logged, and refused input is not logged, as nothing was sent. By default nothing is logged.
+func WithLogger(l *slog.Logger) Option {
+	return func(c *config) error {
+		if l == nil {
+			return invalidOption("WithLogger", "must not be nil")
+		}
+		c.logger = l
+		return nil
+	}
+}
+
+// WithUserAgent puts a product such as "acme-backend/1.4" before that of zapi in the header User-Agent.
+func WithUserAgent(product string) Option {
+	return func(c *config) error {
+		if product == "" || strings.TrimSpace(product) != product || strings.ContainsFunc(product, unfitForHeader) {
+			return invalidOption("WithUserAgent", "must be a valid header value without spaces around it")
+		}
+		c.product = product
+		return nil
+	}
+}
+
+// WithoutClientToken accepts [Credentials] without a ClientToken, for accounts that have not activated the security
+// token. Requests with such credentials carry no Client-Token.
+func WithoutClientToken() Option {
+	return func(c *config) error {
+		c.clientTokenOptional = true
+		return nil
+	}
+}
+
+// WithInsecureHTTP accepts an http:// base URL beyond loopback. Everyone on the way can then read both secrets.
+func WithInsecureHTTP() Option {
+	return func(c *config) error {
+		c.insecureHTTP = true
+		return nil
+	}
+}
+
+// shared is what the clients of one [NewClient] have in common.
+type shared struct {
+	resty               *resty.Client
+	header, headerJSON  http.Header // of requests without and with a body
+	origin              string      // the base URL
+	timeout             time.Duration
+	retry               RetryPolicy
+	limiter             RateLimiter  // nil for none
+	logger              *slog.Logger // nil for none
+	clientTokenOptional bool
+}
+
+// newShared applies opts and checks them together.
+func newShared(op string, opts []Option) (*shared, error) {
+	c := config{baseURL: defaultBaseURL, timeout: defaultTimeout, retry: defaultRetry}
+	for i, opt := range opts {
+		if opt == nil {
+			return nil, &ValidationError{op, fmt.Sprintf("opts[%d]", i), "must not be nil"}
+		}
+		if err := opt(&c); err != nil {
+			return nil, err
+		}
+	}
+	base, reason := parseBaseURL(c.baseURL, c.insecureHTTP)
+	if reason != "" {
+		return nil, invalidOption("WithBaseURL", reason)
+	}
+	transport, err := c.roundTripper(base)
+	if err != nil {
+		return nil, err
+	}
+	httpClient := &http.Client{ // resty's own has a cookie jar, which all instances would share
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	header := http.Header{
+		"Accept":     {"application/json"},
+		"User-Agent": {strings.TrimSpace(c.product + " zapi-go/" + version)},
+	}
+	headerJSON := header.Clone()
+	headerJSON.Set("Content-Type", "application/json")
+	return &shared{
+		resty:               resty.NewWithClient(httpClient).SetLogger(silent{}).SetDoNotParseResponse(true),
+		header:              header,
+		headerJSON:          headerJSON,
+		origin:              base.String(),
+		timeout:             c.timeout,
+		retry:               c.retry,
+		limiter:             c.limiter,
+		logger:              c.logger,
+		clientTokenOptional: c.clientTokenOptional,
+	}, nil
+}
+
+// roundTripper returns the middleware around the last hop around the transport.
+func (c *config) roundTripper(base *url.URL) (http.RoundTripper, error) {
+	transport := c.transport
+	if transport == nil {
+		original, ok := http.DefaultTransport.(*http.Transport)
+		if !ok {
+			return nil, invalidOption("WithTransport", "must be given if http.DefaultTransport was replaced, as the replacement would see the secrets")
+		}
+		pooled := original.Clone()
+		pooled.MaxIdleConns = 0 // bounded per host
+		pooled.MaxIdleConnsPerHost = idlePerHost
+		pooled.MaxResponseHeaderBytes = maxResponseHeader
+		transport = pooled
+	}
+	var top http.RoundTripper = lastHop{transport, base}
+	for i, middleware := range slices.Backward(c.middleware) {
+		if top = middleware(top); isNil(top) {
+			return nil, invalidOption(fmt.Sprintf("WithMiddleware[%d]", i), "must not return nil")
+		}
+	}
+	return top, nil
+}
+
+// parseBaseURL returns the base URL without a closing slash, or what is wrong with it.
+func parseBaseURL(rawURL string, insecureHTTP bool) (base *url.URL, reason string) {
+	base, err := url.Parse(rawURL)
+	switch {
+	case err != nil || base.Hostname() == "":
+		return nil, "must be an absolute URL with a host"
+	case base.User != nil, strings.ContainsAny(rawURL, "?#"):
+		return nil, "must not have user info, query or fragment"
+	case base.Scheme == "http" && !insecureHTTP && !isLoopback(base.Hostname()):
+		return nil, "must be https; WithInsecureHTTP allows http beyond loopback"
+	case base.Scheme != "http" && base.Scheme != "https":
+		return nil, "must be http or https"
+	case slices.ContainsFunc(strings.Split(base.Path, "/"), func(segment string) bool { return segment == "." || segment == ".." }):
+		return nil, "must not have dot segments"
+	}
+	base.Host = strings.TrimSuffix(base.Host, ":") // as net/http does with an empty port
+	base.Path, base.RawPath = strings.TrimRight(base.Path, "/"), strings.TrimRight(base.RawPath, "/")
+	return base, ""
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+// isNil reports whether v is nil or holds a nil pointer or func, which would fail only at the first call.
+func isNil(v any) bool {
+	value := reflect.ValueOf(v)
+	switch value.Kind() {
+	case reflect.Invalid:
+		return true
+	case reflect.Pointer, reflect.Func:
+		return value.IsNil()
+	}
+	return false
+}
+
+// silent is a logger for resty, whose own writes to stderr.
+type silent struct{}
+
+func (silent) Errorf(string, ...any) {}
+func (silent) Warnf(string, ...any)  {}
+func (silent) Debugf(string, ...any) {}
