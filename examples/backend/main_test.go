@@ -105,7 +105,7 @@ func TestRefusedBeforeSending(t *testing.T) {
 		answer                   string
 	}{
 		{"malformed phone", http.MethodPut, photo, `{"visibility": "CONTACT_BLACKLIST", "changes": [{"action": "add", "phone": "911"}]}`, http.StatusBadRequest, `"field":"changes[0].phone","reason":"must be 7 to 15 digits`},
-		{"changes without a blacklist", http.MethodPut, photo, `{"visibility": "ALL", "changes": [{"action": "add", "phone": "5544911111111"}]}`, http.StatusBadRequest, `"field":"changes","reason":"go with CONTACT_BLACKLIST only"`},
+		{"changes without a blacklist", http.MethodPut, photo, `{"visibility": "ALL", "changes": [{"action": "add", "phone": "5544911111111"}]}`, http.StatusBadRequest, `"field":"changes","reason":"are allowed only with CONTACT_BLACKLIST"`},
 		{"no visibility", http.MethodPut, photo, `{}`, http.StatusBadRequest, `"field":"visibility","reason":"must be one of`},
 		{"unknown visibility", http.MethodPut, photo, `{"visibility": "FRIENDS"}`, http.StatusBadRequest, `"reason":"must be one of ALL, NONE, CONTACTS, CONTACT_BLACKLIST"`},
 		{"visibility of another setting", http.MethodPut, "/instances/instance/online", `{"visibility": "CONTACTS"}`, http.StatusBadRequest, `"reason":"must be one of ALL, SAME_LAST_SEEN"`},

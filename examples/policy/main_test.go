@@ -31,7 +31,7 @@ sales      applied              -
 support    applied              -
 billing    credentials refused  lastSeen: zapi: privacy/disallowed-contacts: 403 Forbidden: Client-Token [REDACTED] not allowed
 delivery   applied              -
-warehouse  incomplete           photo: zapi: privacy/photo: 200 OK: the number is not connected: success is false
+warehouse  incomplete           photo: zapi: privacy/photo: rejected: the number is not connected
 returns    applied              -
 `},
 		{"another policy", photoOnly, `INSTANCE   RESULT               DETAILS
@@ -39,7 +39,7 @@ sales      applied              -
 support    applied              -
 billing    credentials refused  photo: zapi: privacy/photo: 403 Forbidden: Client-Token [REDACTED] not allowed
 delivery   applied              -
-warehouse  incomplete           photo: zapi: privacy/photo: 200 OK: the number is not connected: success is false
+warehouse  incomplete           photo: zapi: privacy/photo: rejected: the number is not connected
 returns    applied              -
 `},
 	}
