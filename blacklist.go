@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // DisallowedContacts returns the blacklist of one setting as the API lists it: phones, or private ids digits@lid.
@@ -37,7 +38,10 @@ func (c *Client) DisallowedContacts(ctx context.Context, scope BlacklistScope) (
 // an empty change, as the API does not tell whether the setting uses its list.
 //
 // scope is as for [Client.DisallowedContacts]. want is checked like the phones of a [BlacklistChange] and may name a
-// contact twice. A private id, digits@lid, is a contact of its own: the API does not tell its phone. Put it into want
+// contact twice. Phones are compared as the API lists them: for a Brazilian number with the ninth digit, such as
+// 5544991111111, it may list 554491111111, and want must then name that. Blank entries of the list are skipped.
+//
+// A private id, digits@lid, is a contact of its own: the API does not tell its phone. Put it into want
 // as DisallowedContacts returns it, or it is removed. Removals are sent before additions, so that a contact wanted
 // under its phone stays when its private id goes.
 //
@@ -51,10 +55,18 @@ func (c *Client) ReplaceBlacklist(ctx context.Context, scope BlacklistScope, wan
 	if err := blacklistScopes.check(opDisallowedContacts, "scope", scope); err != nil {
 		return BlacklistDiff{}, err
 	}
-	wanted, err := normalizeContacts(opDisallowedContacts, "want", want)
+	if err := c.validate(opDisallowedContacts); err != nil {
+		return BlacklistDiff{}, err
+	}
+	wanted, err := c.shared.parsePhone.normalizeContacts(opDisallowedContacts, "want", want)
 	if err != nil {
 		return BlacklistDiff{}, err
 	}
+	return c.replaceBlacklist(ctx, scope, wanted)
+}
+
+// replaceBlacklist is ReplaceBlacklist for contacts in their wire form.
+func (c *Client) replaceBlacklist(ctx context.Context, scope BlacklistScope, wanted []string) (BlacklistDiff, error) {
 	listed, err := c.DisallowedContacts(ctx, scope)
 	if err != nil {
 		return BlacklistDiff{}, err
@@ -106,7 +118,8 @@ func decodeContacts(raw json.RawMessage) ([]string, error) {
 	return contacts, nil
 }
 
-// diffContacts returns what turns the list into the wanted set. A listed contact of unknown form can only be removed.
+// diffContacts returns what turns the list into the wanted set. A listed contact of unknown form can only be removed, and a
+// blank one not even that.
 func diffContacts(listed, wanted []string) BlacklistDiff {
 	missing := make(map[string]bool, len(wanted)) // false once it is listed or added
 	for _, contact := range wanted {
@@ -115,8 +128,11 @@ func diffContacts(listed, wanted []string) BlacklistDiff {
 	var diff BlacklistDiff
 	removed := make(map[string]bool)
 	for _, contact := range listed {
-		normal, ok := normalizePhone(contact)
-		if !ok {
+		if strings.TrimSpace(contact) == "" {
+			continue
+		}
+		normal, reason := normalizePhone(contact)
+		if reason != "" {
 			normal = contact
 		}
 		if _, keep := missing[normal]; keep {
@@ -149,7 +165,7 @@ func (d BlacklistDiff) changes() []BlacklistChange {
 
 // normalizeChanges returns changes in their wire form, each contact once. The result is nil, and omitted on the wire,
 // unless the setting takes a blacklist.
-func normalizeChanges(op string, takesBlacklist bool, changes []BlacklistChange) ([]BlacklistChange, error) {
+func (parse phoneParser) normalizeChanges(op string, takesBlacklist bool, changes []BlacklistChange) ([]BlacklistChange, error) {
 	if !takesBlacklist {
 		if len(changes) > 0 {
 			return nil, &ValidationError{op, "changes", "are allowed only with " + string(VisibilityContactBlacklist)}
@@ -162,9 +178,9 @@ func normalizeChanges(op string, takesBlacklist bool, changes []BlacklistChange)
 		if !change.Action.Valid() {
 			return nil, invalidChange(op, i, "action", blacklistActions.rule())
 		}
-		phone, ok := normalizePhone(change.Phone)
-		if !ok {
-			return nil, invalidChange(op, i, "phone", phoneRule)
+		phone, reason := parse.normalize(change.Phone)
+		if reason != "" {
+			return nil, invalidChange(op, i, "phone", reason)
 		}
 		j, repeated := first[phone]
 		switch {
@@ -183,12 +199,12 @@ func invalidChange(op string, i int, member, reason string) error {
 }
 
 // normalizeContacts returns each contact in its wire form, in the given order.
-func normalizeContacts(op, field string, contacts []string) ([]string, error) {
+func (parse phoneParser) normalizeContacts(op, field string, contacts []string) ([]string, error) {
 	normal := make([]string, len(contacts))
 	for i, contact := range contacts {
-		var ok bool
-		if normal[i], ok = normalizePhone(contact); !ok {
-			return nil, &ValidationError{op, fmt.Sprintf("%s[%d]", field, i), phoneRule}
+		var reason string
+		if normal[i], reason = parse.normalize(contact); reason != "" {
+			return nil, &ValidationError{op, fmt.Sprintf("%s[%d]", field, i), reason}
 		}
 	}
 	return normal, nil
@@ -197,20 +213,69 @@ func normalizeContacts(op, field string, contacts []string) ([]string, error) {
 const (
 	minPhoneDigits = 7
 	maxPhoneDigits = 15 // E.164
+	maxIDDigits    = 20
 	phoneRule      = "must be 7 to 15 digits, country code first, or digits@lid"
 )
 
-var phoneMarks = strings.NewReplacer("+", "", "-", "", ".", "", "(", "", ")", "", " ", "")
-
-// normalizePhone returns the wire form of a phone or private id, and whether it has one.
-func normalizePhone(phone string) (string, bool) {
-	if id, isLID := strings.CutSuffix(phone, "@lid"); isLID {
-		return phone, id != "" && allDigits(id)
+// normalizePhone returns the wire form of a phone or private id, or what is wrong with it.
+func normalizePhone(phone string) (normal, reason string) {
+	if id, isID := strings.CutSuffix(phone, "@lid"); isID {
+		if id == "" || len(id) > maxIDDigits || !allDigits(id) {
+			return "", "must have 1 to 20 digits before @lid"
+		}
+		return phone, ""
 	}
-	digits := phoneMarks.Replace(phone)
-	return digits, len(digits) >= minPhoneDigits && len(digits) <= maxPhoneDigits && allDigits(digits)
+	digits := strings.Map(withoutSpaces, phone)
+	if strings.Contains(digits, "(0)") {
+		return "", "must not contain (0), which is not dialed from abroad"
+	}
+	digits = strings.Map(withoutMarks, digits)
+	digits = strings.TrimPrefix(digits, "+")
+	switch {
+	case strings.Contains(digits, "+"):
+		return "", "must have + only in front"
+	case len(digits) < minPhoneDigits || len(digits) > maxPhoneDigits || !allDigits(digits):
+		return "", phoneRule
+	case digits[0] == '0':
+		return "", "must begin with a country code, which never begins with 0"
+	}
+	return digits, ""
+}
+
+// withoutSpaces drops the spaces, dashes and invisible marks that come with a pasted phone.
+func withoutSpaces(r rune) rune {
+	switch {
+	case unicode.Is(unicode.Zs, r), // spaces, also no-break and narrow ones
+		r == '-', r >= '\u2010' && r <= '\u2015', // dashes
+		r == '\u200e', r == '\u200f', r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069': // direction marks
+		return -1
+	}
+	return r
+}
+
+func withoutMarks(r rune) rune {
+	switch r {
+	case '.', '(', ')':
+		return -1
+	}
+	return r
 }
 
 func allDigits(s string) bool {
 	return strings.Trim(s, "0123456789") == ""
+}
+
+// phoneParser is that of [WithPhoneParser]; nil for none.
+type phoneParser func(phone string) (string, error)
+
+// normalize is like normalizePhone, for a phone that may be written as people do in their own country.
+func (parse phoneParser) normalize(phone string) (normal, reason string) {
+	if parse != nil && !strings.HasSuffix(phone, "@lid") {
+		parsed, err := parse(phone)
+		if err != nil {
+			return "", "is refused by the parser given to WithPhoneParser" // whose error may quote the phone
+		}
+		phone = parsed
+	}
+	return normalizePhone(phone)
 }

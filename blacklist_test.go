@@ -1,9 +1,12 @@
 package zapi_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -110,9 +113,25 @@ func TestPhones(t *testing.T) {
 		{"full-width digits", "５５４４１１１１１１１１", ""},
 		{"tab", "5544\t11111111", ""},
 		{"newline", "554411111111\n", ""},
-		{"no-break space", "5544\u00a011111111", ""},
+		{"no-break and narrow spaces", "55\u00a044\u202f1111\u20091111", "554411111111"},
+		{"dashes", "55\u201044\u201111\u201211\u201311\u201411\u2015", "554411111111"},
+		{"direction marks", "\u202a+55 44 1111-1111\u202c\u200e\u200f\u2066\u2069", "554411111111"},
+		{"zero-width space", "5544\u200b11111111", ""},
+		{"leading zeros", "0055 44 1111-1111", ""},
+		{"international prefix", "011 55 44 1111-1111", ""},
+		{"zeros", "00000000", ""},
+		{"trunk prefix in parentheses", "+44 (0)20 7946 0018", ""},
+		{"trunk prefix in parentheses with spaces", "+44 ( 0 ) 20 7946 0018", ""},
+		{"area code in parentheses that begins with 0", "+55 (044) 1111-1111", "5504411111111"},
+		{"plus in parentheses", "(+55) 44 1111-1111", "554411111111"},
+		{"plus in the middle", "55+4411111111", ""},
+		{"plus twice", "++554411111111", ""},
+		{"plus behind", "554411111111+", ""},
+		{"two phones", "+5544111111 +5544222", ""},
+		{"two phones and a comma", "5544111111,5544222", ""},
 		{"slash", "5544/11111111", ""},
 		{"chat id", "554411111111@c.us", ""},
+		{"private id of 21 digits", "123456789012345678901@lid", ""},
 		{"private id without digits", "@lid", ""},
 		{"private id with marks", "+999 999@lid", ""},
 		{"private id in capitals", "999999999999999@LID", ""},
@@ -181,6 +200,7 @@ func TestReplaceBlacklist(t *testing.T) {
 		{"removals come first", []string{lid}, []string{a}, zapi.BlacklistDiff{Added: []string{a}, Removed: []string{lid}}, `[{"action":"remove","phone":"` + lid + `"},{"action":"add","phone":"` + a + `"}]`},
 		{"a private id stays when it is wanted", []string{lid}, []string{lid}, zapi.BlacklistDiff{}, `[]`},
 		{"a listed contact twice, and masked", []string{a, a, "+55 44 1111-1111"}, nil, zapi.BlacklistDiff{Removed: []string{a}}, `[{"action":"remove","phone":"` + a + `"}]`},
+		{"blank entries are skipped", []string{"", " ", "\u00a0", a}, []string{b}, zapi.BlacklistDiff{Added: []string{b}, Removed: []string{a}}, `[{"action":"remove","phone":"` + a + `"},{"action":"add","phone":"` + b + `"}]`},
 		{"a listed contact of unknown form", []string{"someone@c.us"}, []string{a}, zapi.BlacklistDiff{Added: []string{a}, Removed: []string{"someone@c.us"}}, `[{"action":"remove","phone":"someone@c.us"},{"action":"add","phone":"` + a + `"}]`},
 	}
 	settings := []struct {
@@ -244,10 +264,13 @@ func mask(r *rand.Rand, phone string) string {
 	if strings.HasSuffix(phone, "@lid") {
 		return phone
 	}
-	var masked strings.Builder
+	masked := new(strings.Builder)
+	if r.IntN(2) == 0 {
+		masked.WriteByte('+')
+	}
 	for _, digit := range phone {
 		if r.IntN(3) == 0 {
-			masked.WriteByte("+-. ()"[r.IntN(6)])
+			masked.WriteString([]string{"-", ".", " ", ")", "\u00a0"}[r.IntN(5)])
 		}
 		masked.WriteRune(digit)
 	}
@@ -310,4 +333,54 @@ func audience(settings zapitest.Settings, scope zapi.BlacklistScope) zapitest.Au
 		zapi.BlacklistDescription: settings.Description,
 		zapi.BlacklistGroupAdd:    settings.GroupAdd,
 	}[scope]
+}
+
+func TestPhoneParser(t *testing.T) {
+	t.Parallel()
+	brazilian := zapi.WithPhoneParser(func(phone string) (string, error) {
+		if strings.Contains(phone, "?") {
+			return "", errors.New("cannot parse " + phone)
+		}
+		if !strings.HasPrefix(phone, "+") {
+			phone = "+55" + phone
+		}
+		return phone, nil
+	})
+	tests := []struct {
+		name string
+		call caller
+		want string // the phones sent, or the error
+	}{
+		{"changes", setLastSeen(zapi.VisibilityContactBlacklist, zapi.Disallow("(44) 91111-1111"), zapi.Allow("+44 20 7946 0018")), "5544911111111 442079460018"},
+		{"changes of groups", setGroupAdd(zapi.GroupAddContactBlacklist, zapi.Disallow("(44) 91111-1111")), "5544911111111"},
+		{"the same contact in two forms", setPhoto(zapi.VisibilityContactBlacklist, zapi.Disallow("(44) 91111-1111"), zapi.Disallow("+55 44 91111-1111")), "5544911111111"},
+		{"ReplaceBlacklist", replaceBlacklist(zapi.BlacklistPhoto, "(44) 91111-1111"), "5544911111111"},
+		{"private ids are not parsed", setLastSeen(zapi.VisibilityContactBlacklist, zapi.Disallow("999@lid")), "999@lid"},
+		{"its error quotes no phone", setLastSeen(zapi.VisibilityContactBlacklist, zapi.Disallow("91111?")), "changes[0].phone: is refused by the parser given to WithPhoneParser"},
+		{"its error in ReplaceBlacklist", replaceBlacklist(zapi.BlacklistPhoto, "91111?"), "want[0]: is refused by the parser given to WithPhoneParser"},
+		{"its result is checked", setLastSeen(zapi.VisibilityContactBlacklist, zapi.Disallow("+1")), "changes[0].phone: must be 7 to 15 digits, country code first, or digits@lid"},
+		{"a policy is international", func(ctx context.Context, c *zapi.Client) error {
+			return c.Apply(ctx, zapi.Policy{Photo: &zapi.Audience{Visibility: zapi.VisibilityContactBlacklist, Except: []string{"44 2079460018"}}})
+		}, "442079460018"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			api := newMockAPI(listing())
+			err := tt.call(t.Context(), api.client(t, brazilian))
+			if strings.Contains(tt.want, ":") {
+				require.ErrorContains(t, err, tt.want)
+				require.ErrorIs(t, err, zapi.ErrInvalidArgument)
+				assert.NotContains(t, err.Error(), "91111")
+				assert.Empty(t, api.requests())
+				return
+			}
+			require.NoError(t, err)
+			var phones []string
+			for _, match := range regexp.MustCompile(`"phone":"(.*?)"`).FindAllStringSubmatch(api.requests()[len(api.requests())-1].Body, -1) {
+				phones = append(phones, match[1])
+			}
+			assert.Equal(t, tt.want, strings.Join(phones, " "))
+		})
+	}
 }

@@ -82,6 +82,8 @@ func TestCredentialsAreChecked(t *testing.T) {
 	}
 	unfitForHeader := map[string]string{
 		"empty": "", "newline": "secret\nX: y", "return": "secret\r", "NUL": "secret\x00", "delete": "secret\x7f", "space before": " secret", "space behind": "secret ", "space": " ",
+		"tab": "sec\tret", "accent": "sécret", "byte order mark": "\ufeffsecret", "zero-width space": "secret\u200b", "no-break space": "sec\u00a0ret",
+		"direction mark": "\u202asecret\u202c", "C1 control": "sec\u0085ret", "invalid UTF-8": "secret\xff",
 	}
 	fields := []struct {
 		field  string
@@ -120,7 +122,7 @@ func TestCredentialsReachTheWireAsTheyAre(t *testing.T) {
 				_, _ = io.WriteString(w, `{"success":true}`)
 			}))
 			t.Cleanup(server.Close)
-			odd := zapi.Credentials{InstanceID: `!"$&'()*+,-.:;<=>@[]^_{x}|~`, Token: `~|}{` + "`" + `_^][@>=<;:.-,+*)('&$"!`, ClientToken: "F é \t {x}"}
+			odd := zapi.Credentials{InstanceID: `!"$&'()*+,-.:;<=>@[]^_{x}|~`, Token: `~|}{` + "`" + `_^][@>=<;:.-,+*)('&$"!`, ClientToken: `F!"#$%&'()*+,-./:;<=>?@[\]^_{|}~`}
 			client, err := zapi.NewClient(odd, zapi.WithBaseURL(server.URL+base))
 			require.NoError(t, err)
 			require.NoError(t, setOnline(t.Context(), client))
@@ -168,10 +170,10 @@ func TestCredentialsFromEnv(t *testing.T) {
 		missing                 string
 	}{
 		{"all", creds.InstanceID, creds.Token, creds.ClientToken, ""},
-		{"none", "", "", "", "ZAPI_INSTANCE_ID, ZAPI_TOKEN, ZAPI_CLIENT_TOKEN"},
+		{"none", "", "", "", "ZAPI_INSTANCE_ID, ZAPI_TOKEN"},
 		{"no instance", "", creds.Token, creds.ClientToken, "ZAPI_INSTANCE_ID"},
 		{"no token", creds.InstanceID, "", creds.ClientToken, "ZAPI_TOKEN"},
-		{"no client token", creds.InstanceID, creds.Token, "", "ZAPI_CLIENT_TOKEN"},
+		{"no Client-Token", creds.InstanceID, creds.Token, "", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -185,7 +187,24 @@ func TestCredentialsFromEnv(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			assert.Equal(t, creds, got)
+			assert.Equal(t, zapi.Credentials{InstanceID: tt.instance, Token: tt.token, ClientToken: tt.token2}, got)
+			_, err = zapi.NewClient(got)
+			if tt.token2 == "" {
+				require.EqualError(t, err, "zapi: NewClient: ClientToken: must not be empty: set ZAPI_CLIENT_TOKEN, or give WithoutClientToken if the account has none")
+				_, err = zapi.NewClient(got, zapi.WithoutClientToken())
+			}
+			require.NoError(t, err)
 		})
 	}
+}
+
+func TestCredentialsFromJSON(t *testing.T) {
+	t.Parallel()
+	var got zapi.Credentials
+	text := `{"instanceId":"` + creds.InstanceID + `","token":"` + creds.Token + `","clientToken":"` + creds.ClientToken + `"}`
+	require.NoError(t, json.Unmarshal([]byte(text), &got))
+	assert.Equal(t, creds, got)
+	encoded, err := json.Marshal(got)
+	require.NoError(t, err)
+	assert.Equal(t, `"`+creds.InstanceID+`"`, string(encoded), "what is written is silent")
 }

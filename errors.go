@@ -28,7 +28,7 @@ var (
 	ErrUnavailable = errors.New("zapi: unavailable")
 	// ErrRejected matches a 200 with success false: the API understood the call and did not carry it out.
 	ErrRejected = errors.New("zapi: rejected")
-	// ErrUnexpectedResponse matches a redirect, and a 2xx that is not the documented response.
+	// ErrUnexpectedResponse matches a 101, a redirect, and a 2xx that is not the documented response.
 	ErrUnexpectedResponse = errors.New("zapi: unexpected response")
 )
 
@@ -155,7 +155,7 @@ func kindOf(status int, code string) error {
 
 func kindOfText(code string) error {
 	switch {
-	case strings.Contains(code, "client-token is not configured"), strings.HasSuffix(code, "not allowed"):
+	case code == "null not allowed", code == "your client-token is not configured", strings.HasPrefix(code, "client-token"):
 		return ErrUnauthorized
 	case code == "not_found", code == "instance not found":
 		return ErrNotFound

@@ -1,6 +1,7 @@
 package zapi_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -19,7 +20,7 @@ func TestErrorsStayShort(t *testing.T) {
 		name string
 		body string
 	}{
-		{"long error", fmt.Sprintf(`{"error":%q,"message":%q}`, long, long)},
+		{"long error", string(must(json.Marshal(map[string]string{"error": long, "message": long})))},
 		{"long page", "<html>" + strings.Repeat("é", 100_000)},
 		{"secrets until the cap", strings.Repeat(creds.ClientToken, 1000)},
 	}
@@ -38,6 +39,10 @@ func TestErrorsStayShort(t *testing.T) {
 			assert.LessOrEqual(t, len(apiErr.Message), 512)
 			assert.LessOrEqual(t, len(apiErr.Body), 4<<10)
 			assert.NotEmpty(t, apiErr.Body)
+			if tt.name == "long error" {
+				assert.Greater(t, len(apiErr.Code), 500)
+				assert.Greater(t, len(apiErr.Message), 500)
+			}
 			assertNoSecret(t, fmt.Sprintf("%+v %s", apiErr, apiErr.Body), "error")
 		})
 	}
@@ -47,6 +52,8 @@ func TestErrorsOfATest(t *testing.T) {
 	t.Parallel()
 	assertKind(t, zapi.ErrUnauthorized, &zapi.APIError{StatusCode: 403})
 	assertKind(t, zapi.ErrNotFound, &zapi.APIError{StatusCode: 200, Code: "NOT_FOUND"})
+	assertKind(t, zapi.ErrRejected, &zapi.APIError{StatusCode: 200, Code: "busy"})
+	assertKind(t, zapi.ErrUnexpectedResponse, &zapi.APIError{StatusCode: 302})
 	assertKind(t, zapi.ErrInvalidArgument, &zapi.ValidationError{})
 	assertKind(t, nil, &zapi.APIError{})
 	assert.EqualError(t, &zapi.TransportError{Op: "privacy/online"}, "zapi: privacy/online: no response: <nil>")

@@ -83,7 +83,7 @@ func (h lastHop) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, markNetwork(x.secrets().redactor.cause(err))
 	}
-	if resp == nil || resp.Body == nil {
+	if resp == nil {
 		return nil, errNoResponse
 	}
 	return conceal(resp, req, x), nil
@@ -133,14 +133,16 @@ func appendPath(base *url.URL, path string) *url.URL {
 // request that has the placeholder.
 func conceal(resp *http.Response, req *http.Request, x *exchange) *http.Response {
 	redactor := x.secrets().redactor
-	original, err := readBody(decompressed(resp))
-	_ = resp.Body.Close() // read to its end or given up: its error would tell nothing new
+	original, err := readBody(bodyOf(resp))
+	if resp.Body != nil {
+		_ = resp.Body.Close() // read to its end or given up: its error would tell nothing new
+	}
 	body := &shownBody{text: redactor.redact(string(original)), err: err}
 	switch {
 	case errors.Is(err, errTooLarge):
 		body.text = body.text[:min(len(body.text), maxErrorBody)] // the end may be half a secret
 	case err != nil && !isComplete(err):
-		body.text, body.err = "", networkError{err} // likewise
+		body.text, body.err = "", networkError{redactor.cause(err)} // likewise
 	case body.text != string(original):
 		both := seal(redactedBody{original, []byte(body.text)})
 		x.redacted.Store(&both)
@@ -175,9 +177,14 @@ func (b *shownBody) Read(p []byte) (int, error) {
 
 func (b *shownBody) Close() error { return nil }
 
-// decompressed returns the body of resp, without the gzip that a server may send unasked.
-func decompressed(resp *http.Response) io.Reader {
-	if !strings.EqualFold(resp.Header.Get("Content-Encoding"), "gzip") {
+// bodyOf returns the body of resp, without the gzip that a server may send unasked.
+func bodyOf(resp *http.Response) io.Reader {
+	switch {
+	case resp.Body == nil: // allowed for a RoundTripper
+		return http.NoBody
+	case resp.StatusCode == http.StatusSwitchingProtocols: // the raw connection: no context ends a read of it
+		return http.NoBody
+	case !strings.EqualFold(resp.Header.Get("Content-Encoding"), "gzip"):
 		return resp.Body
 	}
 	reader, err := gzip.NewReader(resp.Body)

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -460,4 +461,111 @@ func TestMiddlewareThatResponds(t *testing.T) {
 		isTransport(io.ErrUnexpectedEOF)(t, err)
 		assertNoSecret(t, err.Error(), "error")
 	})
+}
+
+// The body of a 101 is the raw connection, and no context ends a read of it.
+func TestSwitchingProtocolsFailsAtOnce(t *testing.T) {
+	t.Parallel()
+	client := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if !assert.NoError(t, err) {
+			return
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n")
+	}, zapi.WithTimeout(0))
+	err := setOnline(t.Context(), client)
+	require.EqualError(t, err, "zapi: privacy/online: 101 Switching Protocols: the documented status is 200")
+	assertKind(t, zapi.ErrUnexpectedResponse, err)
+}
+
+func TestResponseWithoutBody(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]error{200: zapi.ErrUnexpectedResponse, 403: zapi.ErrUnauthorized, 503: zapi.ErrUnavailable} {
+		network := transportFunc(func(*http.Request) (*http.Response, error) { return &http.Response{StatusCode: status}, nil })
+		client, err := zapi.NewClient(creds, zapi.WithTransport(network), once)
+		require.NoError(t, err)
+		assertKind(t, want, setOnline(t.Context(), client))
+	}
+}
+
+// What a middleware sees of an error of the body, or of the names of header fields, is redacted, too.
+func TestMiddlewareSeesNoSecretInOddPlaces(t *testing.T) {
+	t.Parallel()
+	responses := map[string]func(zapi.Credentials) string{
+		"a broken trailer": func(c zapi.Credentials) string {
+			return "HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + c.ClientToken + "\r\n\r\n"
+		},
+		"a broken chunk": func(c zapi.Credentials) string {
+			return "HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n" + c.ClientToken + "\r\n\r\n"
+		},
+		"the name of a header field": func(c zapi.Credentials) string {
+			return "HTTP/1.1 403 Forbidden\r\nX-" + c.ClientToken + ": 1\r\n" + strings.ToLower(c.Token) + ": 2\r\nContent-Length: 2\r\n\r\n{}"
+		},
+	}
+	for name, response := range responses {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var seen strings.Builder
+			looking := zapi.WithMiddleware(func(next http.RoundTripper) http.RoundTripper {
+				return transportFunc(func(req *http.Request) (*http.Response, error) {
+					resp, err := next.RoundTrip(req)
+					if err == nil {
+						body, bodyErr := io.ReadAll(resp.Body)
+						fmt.Fprintf(&seen, "%v %s %v %+v %#v", resp.Header, body, bodyErr, bodyErr, errors.Unwrap(bodyErr))
+						resp.Body = io.NopCloser(strings.NewReader(string(body)))
+					}
+					fmt.Fprintf(&seen, "%v", err)
+					return resp, err
+				})
+			})
+			client, err := zapi.NewClient(creds, append(rawResponse(t, response), once, looking)...)
+			require.NoError(t, err)
+			require.Error(t, setOnline(t.Context(), client))
+			assertNoSecret(t, strings.ToLower(seen.String()), "middleware")
+			for _, secret := range []string{creds.Token, creds.ClientToken} {
+				assert.NotContains(t, strings.ToLower(seen.String()), strings.ToLower(secret))
+			}
+		})
+	}
+}
+
+// The original body of a redacted response belongs to the exchange that received it, and to no other.
+func TestReplayedResponseStaysRedacted(t *testing.T) {
+	t.Parallel()
+	var kept []byte
+	caching := zapi.WithMiddleware(func(next http.RoundTripper) http.RoundTripper {
+		return transportFunc(func(req *http.Request) (*http.Response, error) {
+			if kept == nil {
+				resp, err := next.RoundTrip(req)
+				if err != nil {
+					return nil, err
+				}
+				kept, err = io.ReadAll(resp.Body)
+				resp.Body = io.NopCloser(strings.NewReader(string(kept)))
+				return resp, err
+			}
+			return &http.Response{StatusCode: 400, Body: io.NopCloser(strings.NewReader(string(kept))), Request: req}, nil
+		})
+	})
+	first := newClient(t, responding(400, `{"error":"`+creds.ClientToken+`"}`), caching)
+	second, err := first.ForInstance(zapi.Credentials{InstanceID: "second", Token: "second-token", ClientToken: "second-client-token"})
+	require.NoError(t, err)
+	for _, client := range []*zapi.Client{first, second} {
+		var apiErr *zapi.APIError
+		require.ErrorAs(t, setOnline(t.Context(), client), &apiErr)
+		assert.JSONEq(t, `{"error":"[REDACTED]"}`, string(apiErr.Body))
+	}
+}
+
+// Secrets of fewer than six characters are test values: they stand in every response.
+func TestShortSecretsAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	response := responding(429, `{"error":"wait 120 seconds"}`).HeaderSet(http.Header{"Retry-After": {"120"}})
+	client, err := zapi.NewClient(zapi.Credentials{InstanceID: "1", Token: "wait", ClientToken: "1"}, zapi.WithTransport(newMockAPI(response)), once)
+	require.NoError(t, err)
+	var apiErr *zapi.APIError
+	require.ErrorAs(t, setOnline(t.Context(), client), &apiErr)
+	assert.Equal(t, 2*time.Minute, apiErr.RetryAfter)
+	assert.Equal(t, "wait 120 seconds", apiErr.Code)
 }

@@ -18,7 +18,6 @@ import (
 const (
 	defaultBaseURL = "https://api.z-api.io"
 	defaultTimeout = 30 * time.Second
-	idlePerHost    = 512 // so that bursts of some hundred calls reuse their connections
 )
 
 // An Option changes a default of [NewClient].
@@ -34,6 +33,7 @@ type config struct {
 	limiter             RateLimiter
 	logger              *slog.Logger
 	product             string
+	parsePhone          phoneParser
 	clientTokenOptional bool
 	insecureHTTP        bool
 }
@@ -54,7 +54,10 @@ func WithBaseURL(rawURL string) Option {
 
 // WithTransport sets what sends the requests: a mock such as httpmock, a proxy, or a transport with other TLS settings.
 // It is the last hop, and the only one that sees the real path and the Client-Token.
-// The default is a clone of [http.DefaultTransport] with 512 idle connections per host.
+//
+// The default is a clone of [http.DefaultTransport] with 512 idle connections per host and HTTP/2 pings. When an attempt
+// times out on it, later attempts use new connections, as the others may be dead, too. A transport given here stays: its
+// CloseIdleConnections is called instead, if it has that method.
 func WithTransport(rt http.RoundTripper) Option {
 	return func(c *config) error {
 		if isNil(rt) {
@@ -147,10 +150,25 @@ func WithLogger(l *slog.Logger) Option {
 // WithUserAgent puts a product such as "acme-backend/1.4" before that of zapi in the header User-Agent.
 func WithUserAgent(product string) Option {
 	return func(c *config) error {
-		if product == "" || strings.TrimSpace(product) != product || strings.ContainsFunc(product, unfitForHeader) {
-			return invalidOption("WithUserAgent", "must be a valid header value without spaces around it")
+		isControl := func(r rune) bool { return r < ' ' || r == 0x7f }
+		if product == "" || strings.TrimSpace(product) != product || strings.ContainsFunc(product, isControl) {
+			return invalidOption("WithUserAgent", "must not be empty, begin or end with a space, or hold control characters")
 		}
 		c.product = product
+		return nil
+	}
+}
+
+// WithPhoneParser sets a func that turns a phone as people write it into one with its country code, such as libphonenumber
+// with a default country. It parses the phones of changes and of [Client.ReplaceBlacklist]; its result is checked like any
+// phone, and its error becomes a [*ValidationError] that does not quote the phone. Private ids are not parsed, and neither
+// are the phones of a [Policy], which have their country code. By default phones must have theirs.
+func WithPhoneParser(parse func(phone string) (string, error)) Option {
+	return func(c *config) error {
+		if parse == nil {
+			return invalidOption("WithPhoneParser", "must not be nil")
+		}
+		c.parsePhone = parse
 		return nil
 	}
 }
@@ -174,6 +192,7 @@ func WithInsecureHTTP() Option {
 
 // shared is what the clients of one [NewClient] have in common.
 type shared struct {
+	pool                *pool
 	resty               *resty.Client
 	header, headerJSON  http.Header // of requests without and with a body
 	origin              string      // the base URL
@@ -181,6 +200,7 @@ type shared struct {
 	retry               RetryPolicy
 	limiter             RateLimiter  // nil for none
 	logger              *slog.Logger // nil for none
+	parsePhone          phoneParser  // nil for none
 	clientTokenOptional bool
 }
 
@@ -199,7 +219,11 @@ func newShared(op string, opts []Option) (*shared, error) {
 	if reason != "" {
 		return nil, invalidOption("WithBaseURL", reason)
 	}
-	transport, err := c.roundTripper(base)
+	pool, err := c.pool()
+	if err != nil {
+		return nil, err
+	}
+	transport, err := c.roundTripper(pool, base)
 	if err != nil {
 		return nil, err
 	}
@@ -214,6 +238,7 @@ func newShared(op string, opts []Option) (*shared, error) {
 	headerJSON := header.Clone()
 	headerJSON.Set("Content-Type", "application/json")
 	return &shared{
+		pool:                pool,
 		resty:               resty.NewWithClient(httpClient).SetLogger(silent{}).SetDoNotParseResponse(true),
 		header:              header,
 		headerJSON:          headerJSON,
@@ -222,25 +247,26 @@ func newShared(op string, opts []Option) (*shared, error) {
 		retry:               c.retry,
 		limiter:             c.limiter,
 		logger:              c.logger,
+		parsePhone:          c.parsePhone,
 		clientTokenOptional: c.clientTokenOptional,
 	}, nil
 }
 
-// roundTripper returns the middleware around the last hop around the transport.
-func (c *config) roundTripper(base *url.URL) (http.RoundTripper, error) {
-	transport := c.transport
-	if transport == nil {
-		original, ok := http.DefaultTransport.(*http.Transport)
-		if !ok {
-			return nil, invalidOption("WithTransport", "must be given if http.DefaultTransport was replaced, as the replacement would see the secrets")
-		}
-		pooled := original.Clone()
-		pooled.MaxIdleConns = 0 // bounded per host
-		pooled.MaxIdleConnsPerHost = idlePerHost
-		pooled.MaxResponseHeaderBytes = maxResponseHeader
-		transport = pooled
+// pool returns the connections of the clients.
+func (c *config) pool() (*pool, error) {
+	if c.transport != nil {
+		return newCallerPool(c.transport), nil
 	}
-	var top http.RoundTripper = lastHop{transport, base}
+	template, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return nil, invalidOption("WithTransport", "must be given if http.DefaultTransport was replaced, as the replacement would see the secrets")
+	}
+	return newPool(template), nil
+}
+
+// roundTripper returns the middleware around the last hop.
+func (c *config) roundTripper(pool *pool, base *url.URL) (http.RoundTripper, error) {
+	var top http.RoundTripper = lastHop{pool, base}
 	for i, middleware := range slices.Backward(c.middleware) {
 		if top = middleware(top); isNil(top) {
 			return nil, invalidOption(fmt.Sprintf("WithMiddleware[%d]", i), "must not return nil")
@@ -265,7 +291,9 @@ func parseBaseURL(rawURL string, insecureHTTP bool) (base *url.URL, reason strin
 		return nil, "must not have dot segments"
 	}
 	base.Host = strings.TrimSuffix(base.Host, ":") // as net/http does with an empty port
-	base.Path, base.RawPath = strings.TrimRight(base.Path, "/"), strings.TrimRight(base.RawPath, "/")
+	base.Host = strings.ToLower(base.Host)         // net/http would send requests for LOCALHOST to a proxy
+	base.RawPath = strings.TrimRight(base.EscapedPath(), "/")
+	base.Path, _ = url.PathUnescape(base.RawPath) // cannot fail: EscapedPath is valid
 	return base, ""
 }
 

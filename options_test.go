@@ -2,12 +2,8 @@ package zapi_test
 
 import (
 	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,60 +12,6 @@ import (
 
 	"github.com/zapi-go/zapi"
 )
-
-// countConnections starts a server and returns a client of it and the number of connections opened so far.
-func countConnections(t *testing.T, handler http.HandlerFunc) (*zapi.Client, *atomic.Int32) {
-	t.Helper()
-	opened := new(atomic.Int32)
-	server := httptest.NewUnstartedServer(handler)
-	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-		if state == http.StateNew {
-			opened.Add(1)
-		}
-	}
-	server.Start()
-	t.Cleanup(server.Close)
-	client, err := zapi.NewClient(creds, zapi.WithBaseURL(server.URL), once)
-	require.NoError(t, err)
-	return client, opened
-}
-
-func TestBurstsFindTheirConnections(t *testing.T) {
-	t.Parallel()
-	const burst = 256
-	var arrived sync.WaitGroup // each call waits for all others, so that each needs a connection of its own
-	client, opened := countConnections(t, func(w http.ResponseWriter, _ *http.Request) {
-		arrived.Done()
-		arrived.Wait()
-		_, _ = io.WriteString(w, `{"success":true}`)
-	})
-	for range 3 {
-		arrived.Add(burst)
-		var calls sync.WaitGroup
-		for range burst {
-			calls.Go(func() { assert.NoError(t, setOnline(t.Context(), client)) })
-		}
-		calls.Wait()
-	}
-	assert.EqualValues(t, burst, opened.Load())
-}
-
-func TestConnectionsAreReused(t *testing.T) {
-	t.Parallel()
-	for _, status := range []int{200, 302, 403, 503} {
-		t.Run(http.StatusText(status), func(t *testing.T) {
-			t.Parallel()
-			client, opened := countConnections(t, func(w http.ResponseWriter, _ *http.Request) {
-				w.WriteHeader(status)
-				_, _ = io.WriteString(w, strings.Repeat(" ", 10_000))
-			})
-			for range 10 {
-				require.Error(t, setOnline(t.Context(), client))
-			}
-			assert.EqualValues(t, 1, opened.Load())
-		})
-	}
-}
 
 func TestOptionsAreChecked(t *testing.T) {
 	t.Parallel()
@@ -93,6 +35,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		{"minimum wait above the maximum", []zapi.Option{zapi.WithRetry(zapi.RetryPolicy{MinWait: 2, MaxWait: 1})}, "WithRetry.MinWait"},
 		{"nil limiter", []zapi.Option{zapi.WithRateLimiter(nil)}, "WithRateLimiter"},
 		{"nil func as limiter", []zapi.Option{zapi.WithRateLimiter(limiterFunc(nil))}, "WithRateLimiter"},
+		{"nil phone parser", []zapi.Option{zapi.WithPhoneParser(nil)}, "WithPhoneParser"},
 		{"nil logger", []zapi.Option{zapi.WithLogger(nil)}, "WithLogger"},
 		{"empty product", []zapi.Option{zapi.WithUserAgent("")}, "WithUserAgent"},
 		{"product with a newline", []zapi.Option{zapi.WithUserAgent("a\nb")}, "WithUserAgent"},
@@ -122,9 +65,13 @@ func TestBaseURL(t *testing.T) {
 		{"empty port", "https://example.com:", nil, "https://example.com"},
 		{"path prefix", "https://example.com/z/api/", nil, "https://example.com/z/api"},
 		{"escaped path prefix", "https://example.com/a%2Fb", nil, "https://example.com/a%2Fb"},
+		{"path prefix that ends with an escaped slash", "https://example.com/a%2F", nil, "https://example.com/a%2F"},
+		{"path prefix that ends with both slashes", "https://example.com/a%2f//", nil, "https://example.com/a%2f"},
 		{"prefix with a space", "https://example.com/a b", nil, "https://example.com/a%20b"},
 		{"scheme in capitals", "HTTPS://example.com", nil, "https://example.com"},
 		{"loopback by name", "http://localhost:8080", nil, "http://localhost:8080"},
+		{"loopback in capitals, which net/http would send to a proxy", "http://LOCALHOST:8080", nil, "http://localhost:8080"},
+		{"host in capitals", "https://EXAMPLE.com", nil, "https://example.com"},
 		{"loopback IPv4", "http://127.9.9.9", nil, "http://127.9.9.9"},
 		{"loopback IPv6", "http://[::1]:80", nil, "http://[::1]:80"},
 		{"http beyond loopback, allowed", "http://example.com", []zapi.Option{insecure}, "http://example.com"},

@@ -13,7 +13,7 @@ import (
 // A Policy is the privacy of an instance as one value, to be kept in a file or a database column and applied with
 // [Client.Apply]. Settings that are nil or empty are left as they are.
 //
-// Its JSON is strict in both directions: unknown keys, repeated keys, and values that [Policy.Validate] refuses are
+// Its JSON and YAML are strict in both directions: unknown keys, repeated keys, and values that [Policy.Validate] refuses are
 // errors that name the key. A known key with null is like an absent one.
 type Policy struct {
 	LastSeen        *Audience        `json:"lastSeen,omitempty"`
@@ -87,8 +87,12 @@ func (p Policy) MarshalJSON() ([]byte, error) {
 	return json.Marshal(plain(p))
 }
 
-// UnmarshalJSON replaces p. If it returns an error, a [*ValidationError] or several, p is left unchanged.
+// UnmarshalJSON replaces p. If it returns an error, a [*ValidationError] or several, p is left unchanged. A JSON null
+// changes nothing.
 func (p *Policy) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		return nil
+	}
 	var policy Policy
 	if err := policy.read(data); err != nil {
 		return err
@@ -100,8 +104,36 @@ func (p *Policy) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// UnmarshalJSON replaces a. If it returns an error, a [*ValidationError], a is left unchanged.
+// MarshalYAML returns p in the form that YAML libraries encode, or an error for a policy that [Policy.Validate] refuses.
+func (p Policy) MarshalYAML() (any, error) {
+	data, err := json.Marshal(p)
+	if err != nil {
+		return nil, err
+	}
+	var value any
+	err = json.Unmarshal(data, &value)
+	return value, err
+}
+
+// UnmarshalYAML replaces p. It has the form that YAML libraries call, and is as strict as the JSON: phones must be quoted,
+// as they are strings. If it returns an error, p is left unchanged.
+func (p *Policy) UnmarshalYAML(unmarshal func(any) error) error {
+	var value any
+	if err := unmarshal(&value); err != nil {
+		return err
+	}
+	data, err := json.Marshal(value)
+	if err != nil {
+		return &ValidationError{opPolicy, "", "must be a mapping with strings as keys"}
+	}
+	return p.UnmarshalJSON(data)
+}
+
+// UnmarshalJSON replaces a. If it returns an error, a [*ValidationError], a is left unchanged. A JSON null changes nothing.
 func (a *Audience) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		return nil
+	}
 	var audience Audience
 	if err := audience.read(data); err != nil {
 		return err
@@ -111,6 +143,9 @@ func (a *Audience) UnmarshalJSON(data []byte) error {
 }
 
 const opPolicy = "policy"
+
+// internationalPhones are those of a policy: the same file serves instances in every country.
+var internationalPhones phoneParser
 
 // setting is one part of a policy.
 type setting struct {
@@ -159,7 +194,7 @@ func audienceSetting[T ~string](
 			if a.Except != nil && a.Visibility != VisibilityContactBlacklist {
 				return &ValidationError{opPolicy, key + ".except", "is allowed only with " + string(VisibilityContactBlacklist)}
 			}
-			_, err := normalizeContacts(opPolicy, key+".except", a.Except)
+			_, err := internationalPhones.normalizeContacts(opPolicy, key+".except", a.Except)
 			return err
 		},
 		read: func(raw json.RawMessage) error {
@@ -171,7 +206,11 @@ func audienceSetting[T ~string](
 			if a.Except == nil {
 				return set(c, ctx, T(a.Visibility))
 			}
-			_, err := c.ReplaceBlacklist(ctx, scope, a.Except)
+			wanted, err := internationalPhones.normalizeContacts(opPolicy, key+".except", a.Except)
+			if err != nil {
+				return err
+			}
+			_, err = c.replaceBlacklist(ctx, scope, wanted)
 			return err
 		},
 	}
@@ -242,15 +281,15 @@ const maxKeyText = 64 // bytes of an unknown key that an error shows
 func readObject(data []byte, keys ...string) (members, error) {
 	m, repeated, err := parseObject(data)
 	if err != nil {
-		return nil, &ValidationError{opPolicy, "", "must be a JSON object"}
+		return nil, &ValidationError{opPolicy, "", "must be an object"}
 	}
 	for _, key := range slices.Sorted(maps.Keys(m)) { // sorted so that the same data returns the same error
 		if !slices.Contains(keys, key) {
 			return nil, &ValidationError{opPolicy, shorten(key, maxKeyText), "is unknown; the keys are " + strings.Join(keys, ", ")}
 		}
 	}
-	if repeated != "" {
-		return nil, &ValidationError{opPolicy, repeated, "must not be repeated"}
+	if len(repeated) > 0 {
+		return nil, &ValidationError{opPolicy, repeated[0], "must not be repeated"}
 	}
 	maps.DeleteFunc(m, func(_ string, value json.RawMessage) bool { return string(value) == "null" })
 	return m, nil

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jarcoal/httpmock"
 	"github.com/stretchr/testify/assert"
@@ -126,6 +128,13 @@ func TestApplyCarriesOn(t *testing.T) {
 		require.ErrorAs(t, err, &apiErr)
 		assert.Len(t, api.requests(), 7, "two reads that failed and the five settings that need none")
 	})
+	t.Run("past a value that is not allowed", func(t *testing.T) {
+		t.Parallel()
+		api := newMockAPI(failing(400, `{"error":"NONE not allowed"}`, "/privacy/photo"))
+		err := api.client(t).Apply(t.Context(), fullPolicy())
+		require.EqualError(t, err, "photo: zapi: privacy/photo: 400 Bad Request: NONE not allowed")
+		assert.Len(t, api.requests(), 9)
+	})
 	t.Run("not past refused credentials", func(t *testing.T) {
 		t.Parallel()
 		api := newMockAPI(failing(403, "", "/privacy/photo"))
@@ -229,20 +238,22 @@ func TestPolicyJSONIsStrict(t *testing.T) {
 	tests := []struct{ name, json, want string }{
 		{"unknown key", `{"status":"ALL"}`, "status: " + keys},
 		{"key in another case", `{"lastseen":{"visibility":"ALL"}}`, "lastseen: " + keys},
+		{"unknown key with null", `{"status":null}`, "status: " + keys},
+		{"unknown key of an audience with null", `{"photo":{"visibility":"ALL","but":null}}`, "photo.but: is unknown; the keys are visibility, except"},
 		{"long key", `{"` + strings.Repeat("x", 500) + `":1}`, strings.Repeat("x", 61) + "…: " + keys},
 		{"unknown key of an audience", `{"photo":{"visibility":"ALL","but":[]}}`, "photo.but: is unknown; the keys are visibility, except"},
 		{"key twice", `{"online":"ALL","online":"SAME_LAST_SEEN"}`, "online: must not be repeated"},
 		{"key twice in an audience", `{"photo":{"visibility":"ALL","visibility":"NONE"}}`, "photo.visibility: must not be repeated"},
-		{"audience as a string", `{"photo":"ALL"}`, "photo: must be a JSON object"},
-		{"audience as a list", `{"photo":["ALL"]}`, "photo: must be a JSON object"},
+		{"audience as a string", `{"photo":"ALL"}`, "photo: must be an object"},
+		{"audience as a list", `{"photo":["ALL"]}`, "photo: must be an object"},
 		{"value as a number", `{"online":1}`, "online: must be one of ALL, SAME_LAST_SEEN"},
 		{"empty value", `{"online":""}`, "online: must be one of ALL, SAME_LAST_SEEN"},
 		{"visibility as a list", `{"photo":{"visibility":["ALL"]}}`, "photo.visibility: must be one of ALL, NONE, CONTACTS, CONTACT_BLACKLIST"},
 		{"except as a string", `{"photo":{"visibility":"CONTACT_BLACKLIST","except":"554411111111"}}`, "photo.except: must be a list of phones, each a string"},
 		{"except with a number", `{"photo":{"visibility":"CONTACT_BLACKLIST","except":[554411111111]}}`, "photo.except: must be a list of phones, each a string"},
 		{"except with a null", `{"photo":{"visibility":"CONTACT_BLACKLIST","except":[null]}}`, "photo.except[0]: must be 7 to 15 digits, country code first, or digits@lid"},
-		{"list", `[]`, "must be a JSON object"},
-		{"string", `"ALL"`, "must be a JSON object"},
+		{"list", `[]`, "must be an object"},
+		{"string", `"ALL"`, "must be an object"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -277,4 +288,74 @@ func TestApplyNeedsClientAndContext(t *testing.T) {
 	assertRefused(t, none.Apply(t.Context(), fullPolicy()), "policy", "client")
 	var noContext context.Context
 	assertRefused(t, newClient(t, succeeding).Apply(noContext, fullPolicy()), "policy", "ctx")
+}
+
+func TestPolicyFromNull(t *testing.T) {
+	t.Parallel()
+	policy := fullPolicy()
+	require.NoError(t, json.Unmarshal([]byte("null"), &policy))
+	require.NoError(t, policy.UnmarshalJSON([]byte("null")))
+	require.NoError(t, policy.Photo.UnmarshalJSON([]byte("null")))
+	assert.Equal(t, fullPolicy(), policy)
+}
+
+// Twice as many unknown keys must not take four times as long.
+func TestPolicyJSONIsLinear(t *testing.T) {
+	t.Parallel()
+	took := func(keys int) time.Duration {
+		var text strings.Builder
+		for i := range keys {
+			fmt.Fprintf(&text, `,"key%d":null`, i)
+		}
+		data := []byte("{" + text.String()[1:] + "}")
+		best := time.Hour
+		for range 3 {
+			start := time.Now()
+			require.ErrorIs(t, json.Unmarshal(data, new(zapi.Policy)), zapi.ErrInvalidArgument)
+			best = min(best, time.Since(start))
+		}
+		return best
+	}
+	assert.Less(t, took(80_000), 80*took(4_000), "quadratic would be 400 times as long")
+}
+
+// document is a YAML library that has parsed a document already.
+func document(value any, err error) func(any) error {
+	return func(dst any) error {
+		*(dst.(*any)) = value
+		return err
+	}
+}
+
+func TestPolicyYAML(t *testing.T) {
+	t.Parallel()
+	encoded, err := fullPolicy().MarshalYAML()
+	require.NoError(t, err)
+	var policy zapi.Policy
+	require.NoError(t, policy.UnmarshalYAML(document(encoded, nil)))
+	assert.Equal(t, fullPolicy(), policy)
+
+	broken := errors.New("line 3: did not find expected key")
+	tests := []struct {
+		name  string
+		value any
+		err   error
+		want  string
+	}{
+		{"unknown key", map[string]any{"lastseen": "ALL"}, nil, "zapi: policy: lastseen: is unknown; the keys are lastSeen, photo, description, groupAdd, online, readReceipts, messageDuration"},
+		{"phone as a number", map[string]any{"photo": map[string]any{"visibility": "CONTACT_BLACKLIST", "except": []any{5544911111111}}}, nil, "zapi: policy: photo.except: must be a list of phones, each a string"},
+		{"key that is no string", map[any]any{1: "ALL"}, nil, "zapi: policy: must be a mapping with strings as keys"},
+		{"list", []any{}, nil, "zapi: policy: must be an object"},
+		{"what the library refuses", nil, broken, "line 3: did not find expected key"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			kept := fullPolicy()
+			require.EqualError(t, kept.UnmarshalYAML(document(tt.value, tt.err)), tt.want)
+			assert.Equal(t, fullPolicy(), kept)
+		})
+	}
+	_, err = zapi.Policy{Online: "NONE"}.MarshalYAML()
+	require.ErrorIs(t, err, zapi.ErrInvalidArgument)
 }

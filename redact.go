@@ -2,15 +2,12 @@ package zapi
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"html"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -34,48 +31,57 @@ func sealSecrets(creds Credentials) sealed[*secrets] {
 	return seal(s)
 }
 
-const mask = "[REDACTED]"
+const (
+	mask      = "[REDACTED]"
+	minSecret = 6 // bytes; a shorter secret is a test value, and part of every response
+)
 
-// redactor lists the forms in which text may quote a secret, the longest first.
+// redactor lists the secrets to redact, the longest first.
 type redactor []string
 
-const unreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
-
 func newRedactor(values ...string) redactor {
-	forms := make(redactor, 0, len(values))
+	r := make(redactor, 0, len(values))
 	for _, secret := range values {
-		if secret == "" {
-			continue
+		if len(secret) >= minSecret {
+			r = append(r, secret)
 		}
-		forms = append(forms, secret)
-		if strings.Trim(secret, unreserved) == "" {
-			continue // every encoding leaves it as it is
-		}
-		path := url.URL{Path: secret}
-		inJSON, _ := json.Marshal(secret) // a string cannot fail
-		inGo := strconv.Quote(secret)
-		forms = append(forms, path.EscapedPath(), url.PathEscape(secret), url.QueryEscape(secret),
-			html.EscapeString(secret), string(inJSON[1:len(inJSON)-1]), inGo[1:len(inGo)-1])
 	}
-	slices.SortFunc(forms, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
-	return forms
+	slices.SortFunc(r, func(a, b string) int { return cmp.Compare(len(b), len(a)) }) // one may contain the other
+	return r
+}
+
+// redact returns text with a mask in the place of each secret, also where URL, JSON, HTML or Go escape some of its
+// characters.
+func (r redactor) redact(text string) string {
+	for _, secret := range r {
+		text = strings.ReplaceAll(text, secret, mask)
+	}
+	if !strings.ContainsAny(text, `%&\`) {
+		return text // nothing is escaped
+	}
+	for _, secret := range r {
+		text = escaped(secret).ReplaceAllLiteralString(text, mask)
+	}
+	return text
 }
 
 // in reports whether text quotes a secret.
-func (r redactor) in(text string) bool {
-	return slices.ContainsFunc(r, func(form string) bool { return strings.Contains(text, form) })
-}
+func (r redactor) in(text string) bool { return r.redact(text) != text }
 
-// redact returns text with a mask in the place of each secret.
-func (r redactor) redact(text string) string {
-	if !r.in(text) {
-		return text
+// escaped returns a pattern for secret with any of its characters escaped. Secrets are printable ASCII.
+func escaped(secret string) *regexp.Regexp {
+	named := map[byte]string{'"': "quot", '&': "amp", '\'': "apos", '<': "lt", '>': "gt"}
+	var pattern strings.Builder
+	for _, c := range []byte(secret) {
+		fmt.Fprintf(&pattern, `(?:\\+(?i:u00|x)(?i:%02x)|\\*(?:%s`, c, regexp.QuoteMeta(string(c))) // JSON and Go; as it is
+		fmt.Fprintf(&pattern, `|%%(?:25)*(?i:%02x)`, c)                                             // URL
+		fmt.Fprintf(&pattern, `|&(?:amp;)*#(?:0*%d|[xX]0*(?i:%x));`, c, c)                          // HTML by number
+		if name, ok := named[c]; ok {
+			fmt.Fprintf(&pattern, `|&(?:amp;)*%s;`, name) // HTML by name
+		}
+		pattern.WriteString("))")
 	}
-	pairs := make([]string, 0, 2*len(r))
-	for _, form := range r {
-		pairs = append(pairs, form, mask)
-	}
-	return strings.NewReplacer(pairs...).Replace(text)
+	return regexp.MustCompile(pattern.String())
 }
 
 // redactHeader returns header without secrets and without the fields that no longer hold: the encoding of a body that
@@ -86,6 +92,9 @@ func (r redactor) redactHeader(header http.Header) http.Header {
 	}
 	shown := make(http.Header, len(header))
 	for name, values := range header {
+		if r.inName(name) {
+			continue
+		}
 		for _, value := range values {
 			shown.Add(name, r.redact(value))
 		}
@@ -98,26 +107,37 @@ func (r redactor) redactHeader(header http.Header) http.Header {
 // inHeader reports whether redactHeader has something to do, which is rare.
 func (r redactor) inHeader(header http.Header) bool {
 	for name, values := range header {
-		if name == "Content-Encoding" || name == "Location" || slices.ContainsFunc(values, r.in) {
+		if name == "Content-Encoding" || name == "Location" || r.inName(name) || slices.ContainsFunc(values, r.in) {
 			return true
 		}
 	}
 	return false
 }
 
+// inName reports whether the name of a header field quotes a secret. Its case is that of net/http.
+func (r redactor) inName(name string) bool {
+	return slices.ContainsFunc(r, func(secret string) bool {
+		return len(secret) <= len(name) && strings.Contains(strings.ToLower(name), strings.ToLower(secret))
+	})
+}
+
 var (
 	// protocolError matches the errors in which net/http quotes a response that it could not read.
-	protocolError = regexp.MustCompile(`malformed|connection broken|GOAWAY|[tT]railer key`)
+	protocolError = regexp.MustCompile(`malformed|connection broken|GOAWAY|[tT]railer|header|http2|bad Content-Length|transfer encoding`)
 	quotation     = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+	errNoCause    = errors.New("the transport returned an error without a cause")
 )
 
 // cause returns the innermost cause of err, without the URLs that net/http wraps around it and without secrets.
 func (r redactor) cause(err error) error {
 	for urlErr := (*url.Error)(nil); errors.As(err, &urlErr); {
+		if urlErr == nil || urlErr.Err == nil {
+			return errNoCause
+		}
 		err = urlErr.Err
 	}
 	text := err.Error()
-	if protocolError.MatchString(text) {
+	if protocolError.MatchString(text) && quotation.MatchString(text) {
 		text = quotation.ReplaceAllString(text, `"…"`) // what a server wrote may be a phone, or half a secret
 	} else if !r.inError(err) {
 		return err

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -29,15 +30,25 @@ import (
 )
 
 // awkward secrets look different in a URL, in JSON, in HTML and in Go.
-var awkward = zapi.Credentials{InstanceID: "3C01D5A4B6", Token: `t0k"en<&>{x};y,z`, ClientToken: `F cl1ent "t&ken" <é>`}
+var awkward = zapi.Credentials{InstanceID: "3C01D5A4B6", Token: `t0k"en<&>{x};y,z`, ClientToken: `F/cl1ent\"t&k+n'<%41>`}
 
 // quotes are the ways in which a response may quote a secret.
 func quotes(secret string) []string {
 	inJSON, _ := json.Marshal(secret)
+	inGo := strconv.Quote(secret)
 	path := url.URL{Path: secret}
+	var percent, numbered, unicode strings.Builder
+	for _, c := range []byte(secret) {
+		fmt.Fprintf(&percent, "%%%02x", c)
+		fmt.Fprintf(&numbered, "&#x%X;", c)
+		fmt.Fprintf(&unicode, `\u%04X`, c)
+	}
 	return []string{
-		secret, string(inJSON[1 : len(inJSON)-1]), html.EscapeString(secret), path.EscapedPath(),
-		url.PathEscape(secret), url.QueryEscape(secret), hex.EncodeToString([]byte(secret)),
+		secret, string(inJSON[1 : len(inJSON)-1]), inGo[1 : len(inGo)-1], html.EscapeString(secret), path.EscapedPath(),
+		url.PathEscape(secret), url.QueryEscape(secret), percent.String(), numbered.String(), unicode.String(),
+		strings.ReplaceAll(secret, "/", `\/`), strings.NewReplacer("/", "&#x2F;", "&", "&amp;", "'", "&#39;").Replace(secret),
+		html.EscapeString(string(inJSON[1 : len(inJSON)-1])), url.PathEscape(url.PathEscape(secret)),
+		hex.EncodeToString([]byte(secret)),
 	}
 }
 
@@ -385,4 +396,58 @@ func TestNothingIsWritten(t *testing.T) {
 	between, _, ok := strings.Cut(rest, "heard\n")
 	require.True(t, ok, string(output))
 	assert.Empty(t, between)
+}
+
+// An HTTP/2 server can put half a secret where net/http quotes it.
+func TestHTTP2ErrorsAreNotQuoted(t *testing.T) {
+	t.Parallel()
+	const half = "cl1ent-7A"
+	for _, text := range []string{
+		`stream error: stream ID 1; PROTOCOL_ERROR; invalid header field name "` + half + `"`,
+		`stream error: stream ID 1; PROTOCOL_ERROR; invalid pseudo-header ":` + half + `"`,
+		`http2: server sent GOAWAY and closed the connection; LastStreamID=1, ErrCode=NO_ERROR, debug="` + half + `"`,
+		`net/http: HTTP/1.x transport connection broken: bad Content-Length "` + half + `"`,
+	} {
+		client, err := zapi.NewClient(creds, append(network(func(*http.Request) error { return errors.New(text) }), once)...)
+		require.NoError(t, err)
+		err = setOnline(t.Context(), client)
+		isTransport(nil)(t, err)
+		assert.Contains(t, err.Error(), `"…"`)
+		for what, printed := range printed(t, errors.Unwrap(err)) {
+			assert.NotContains(t, printed, half, what)
+		}
+	}
+}
+
+func TestURLErrorWithoutCause(t *testing.T) {
+	t.Parallel()
+	for name, failure := range map[string]error{"no cause": &url.Error{Op: "Post", URL: creds.Token}, "nil pointer": (*url.Error)(nil)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, err := zapi.NewClient(creds, append(network(func(*http.Request) error { return failure }), once)...)
+			require.NoError(t, err)
+			require.EqualError(t, setOnline(t.Context(), client), "zapi: privacy/online: no response: the transport returned an error without a cause")
+		})
+	}
+}
+
+// requestError is an error of a transport that keeps the real request.
+type requestError struct{ request *http.Request }
+
+func (*requestError) Error() string { return "egress is closed" }
+
+// A limit that SECURITY.md states: what a transport puts into a type of its own is handed to whoever asks for that type.
+func TestErrorTypesOfTheTransportAreKept(t *testing.T) {
+	t.Parallel()
+	client, err := zapi.NewClient(creds, append(network(func(req *http.Request) error { return &requestError{req} }), once)...)
+	require.NoError(t, err)
+	err = setOnline(t.Context(), client)
+	var own *requestError
+	require.ErrorAs(t, err, &own)
+	assert.Contains(t, own.request.URL.Path, creds.Token)
+	for what, text := range printed(t, err) {
+		if what != "assertion" {
+			assertNoSecret(t, text, what)
+		}
+	}
 }

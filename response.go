@@ -2,9 +2,9 @@ package zapi
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -23,6 +23,7 @@ type decoder func(members) error
 
 var (
 	errNotObject = errors.New("the body is not one JSON object")
+	errRepeated  = errors.New("the body repeats a member")
 	errNoSuccess = errors.New("success is missing or not a boolean")
 	errUnsuccess = errors.New("success is false")
 	errInBody    = errors.New("status 200 with an error in the body")
@@ -94,29 +95,52 @@ func parseResponse(resp response) (members, error) {
 	case string(resp.body) == `{"success":true}`, string(resp.body) == `{"success": true}`:
 		return documented, nil
 	}
-	var m members
-	if err := json.Unmarshal(resp.body, &m); err != nil || m == nil {
-		return nil, errNotObject
+	m, repeated, err := parseObject(bytes.TrimPrefix(resp.body, byteOrderMark))
+	for _, name := range repeated {
+		switch name {
+		case "success", "error", "message", "disallowedContacts":
+			return m, errRepeated
+		}
 	}
-	return m, nil
+	return m, err
 }
 
-// textOf returns the text of an "error" or "message": the value of a string, and nothing for null or an empty value.
+var byteOrderMark = []byte("\ufeff")
+
+// textOf returns the text of an "error" or "message": the value of a string, nothing for what means that there is none
+// (null, false, 0, an empty string, list or object), and JSON for anything else.
 func textOf(raw json.RawMessage) string {
-	switch string(raw) {
-	case "", "{}", "[]":
-		return ""
+	if len(raw) == 0 {
+		return "" // absent, as nearly always
 	}
-	var text string
-	if err := json.Unmarshal(raw, &text); err == nil {
-		return text
+	var value any
+	_ = json.Unmarshal(raw, &value) // raw is valid
+	switch value := value.(type) {
+	case string:
+		return value
+	case []any:
+		if len(value) == 0 {
+			return ""
+		}
+	case map[string]any:
+		if len(value) == 0 {
+			return ""
+		}
+	case nil, bool, float64:
+		if value == nil || value == false || value == 0.0 {
+			return ""
+		}
 	}
 	return string(raw)
 }
 
 // retryAfter returns the value of the header Retry-After, which is seconds or an HTTP date; 0 for anything else.
 func retryAfter(value string) time.Duration {
-	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
+	seconds, err := strconv.ParseUint(value, 10, 64)
+	switch {
+	case errors.Is(err, strconv.ErrRange), seconds > uint64(math.MaxInt64/time.Second):
+		return math.MaxInt64
+	case err == nil:
 		return time.Duration(seconds) * time.Second
 	}
 	if at, err := http.ParseTime(value); err == nil {
@@ -128,11 +152,12 @@ func retryAfter(value string) time.Duration {
 // members are those of a JSON object, by their exact names.
 type members map[string]json.RawMessage
 
-// parseObject returns the members of the JSON object in data, and the first name that it repeats.
-func parseObject(data []byte) (m members, repeated string, err error) {
+// parseObject returns the members of the JSON object in data, and the names that it repeats: encoding/json would take
+// the last of them without a word.
+func parseObject(data []byte) (m members, repeated []string, err error) {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	if start, _ := decoder.Token(); start != json.Delim('{') || !json.Valid(data) {
-		return nil, "", errNotObject
+		return nil, nil, errNotObject
 	}
 	m = make(members)
 	for decoder.More() {
@@ -141,7 +166,7 @@ func parseObject(data []byte) (m members, repeated string, err error) {
 		var value json.RawMessage
 		_ = decoder.Decode(&value) // likewise
 		if _, ok := m[name]; ok {
-			repeated = cmp.Or(repeated, name)
+			repeated = append(repeated, name)
 		}
 		m[name] = value
 	}

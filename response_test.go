@@ -3,6 +3,7 @@ package zapi_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -31,6 +32,11 @@ func TestResponses(t *testing.T) {
 		{"success with null error", 200, `{"success":true,"error":null}`, nil, ""},
 		{"success with empty error", 200, `{"success":true,"error":""}`, nil, ""},
 		{"success with empty error object", 200, `{"success":true,"error":{}}`, nil, ""},
+		{"success with error false", 200, `{"success":true,"error":false}`, nil, ""},
+		{"success with error 0", 200, `{"success":true,"error":0}`, nil, ""},
+		{"success with an empty error list and spaces", 200, `{"success":true,"error":[ ],"message":{ }}`, nil, ""},
+		{"success behind a byte order mark", 200, "\ufeff" + `{"success":true}`, nil, ""},
+		{"success with another member twice", 200, `{"id":1,"success":true,"id":2}`, nil, ""},
 		{"success false", 200, `{"success":false}`, zapi.ErrRejected, "rejected: success is false"},
 		{"success false with a reason", 200, `{"success":false,"error":"busy","message":"try later"}`, zapi.ErrRejected, "rejected: busy: try later"},
 		{"success false, not found", 200, `{"success":false,"error":"Instance not found"}`, zapi.ErrNotFound, "not found: Instance not found"},
@@ -45,6 +51,12 @@ func TestResponses(t *testing.T) {
 		{"success a string", 200, `{"success":"true"}`, zapi.ErrUnexpectedResponse, "unexpected response: success is missing or not a boolean"},
 		{"success a number", 200, `{"success":1}`, zapi.ErrUnexpectedResponse, "unexpected response: success is missing or not a boolean"},
 		{"success in capitals", 200, `{"SUCCESS":true}`, zapi.ErrUnexpectedResponse, "unexpected response: success is missing or not a boolean"},
+		{"success twice, false first", 200, `{"success":false,"success":true}`, zapi.ErrUnexpectedResponse, "unexpected response: the body repeats a member"},
+		{"success twice, the same", 200, `{"success":true,"success":true}`, zapi.ErrUnexpectedResponse, "unexpected response: the body repeats a member"},
+		{"error twice", 200, `{"success":true,"error":null,"error":""}`, zapi.ErrUnexpectedResponse, "unexpected response: the body repeats a member"},
+		{"message twice", 200, `{"success":true,"message":"","message":""}`, zapi.ErrUnexpectedResponse, "unexpected response: the body repeats a member"},
+		{"success with error true", 200, `{"success":true,"error":true}`, zapi.ErrUnexpectedResponse, "unexpected response: true: status 200 with an error in the body"},
+		{"success with error 1", 200, `{"success":true,"error":1}`, zapi.ErrUnexpectedResponse, "unexpected response: 1: status 200 with an error in the body"},
 		{"empty body", 200, ``, zapi.ErrUnexpectedResponse, "unexpected response: the body is not one JSON object"},
 		{"null", 200, `null`, zapi.ErrUnexpectedResponse, "unexpected response: the body is not one JSON object"},
 		{"array", 200, `[{"success":true}]`, zapi.ErrUnexpectedResponse, "unexpected response: the body is not one JSON object"},
@@ -61,6 +73,10 @@ func TestResponses(t *testing.T) {
 		{"account token null, forbidden", 403, `{"error":"null not allowed"}`, zapi.ErrUnauthorized, "403 Forbidden: null not allowed"},
 		{"account token wrong", 403, `{"error":"Client-Token ` + creds.ClientToken + ` not allowed"}`, zapi.ErrUnauthorized, "403 Forbidden: Client-Token [REDACTED] not allowed"},
 		{"account token refused with 200", 200, `{"error":"Client-Token null not allowed"}`, zapi.ErrUnauthorized, "unauthorized: Client-Token null not allowed"},
+		{"a phone that is not allowed", 400, `{"error":"Phone 5544 not allowed"}`, errOfNoKind, "400 Bad Request: Phone 5544 not allowed"},
+		{"a value that is not allowed", 400, `{"error":"NONE not allowed"}`, errOfNoKind, "400 Bad Request: NONE not allowed"},
+		{"a method that is not allowed", 400, `{"error":"Method not allowed"}`, errOfNoKind, "400 Bad Request: Method not allowed"},
+		{"a value that is not allowed with 200", 200, `{"success":false,"error":"NONE not allowed"}`, zapi.ErrRejected, "rejected: NONE not allowed"},
 		{"invalid phone", 400, `{"error":"Invalid phone"}`, errOfNoKind, "400 Bad Request: Invalid phone"},
 		{"unauthorized", 401, ``, zapi.ErrUnauthorized, "401 Unauthorized"},
 		{"forbidden by a proxy", 403, html, zapi.ErrUnauthorized, "403 Forbidden"},
@@ -117,7 +133,8 @@ func TestRetryAfter(t *testing.T) {
 		{"date", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat), 59 * time.Minute, time.Hour},
 		{"date in the past", "Mon, 02 Jan 2006 15:04:05 GMT", 0, 0},
 		{"negative", "-1", 0, 0},
-		{"beyond all measure", "99999999999999999999", 0, 0},
+		{"beyond all measure", "99999999999999999999", math.MaxInt64, math.MaxInt64},
+		{"seconds that overflow nanoseconds", "10000000000", math.MaxInt64, math.MaxInt64},
 		{"words", "soon", 0, 0},
 	}
 	for _, tt := range tests {

@@ -21,6 +21,9 @@ var visibilities = enum[Visibility]{VisibilityAll, VisibilityNone, VisibilityCon
 // Valid reports whether v is one of the four allowed values.
 func (v Visibility) Valid() bool { return visibilities.has(v) }
 
+// MarshalText returns the wire form of v, or nothing for the zero value.
+func (v Visibility) MarshalText() ([]byte, error) { return visibilities.marshal(v, "Visibility") }
+
 // UnmarshalText sets v from its wire form. It returns a [*ValidationError] for any other text.
 func (v *Visibility) UnmarshalText(text []byte) error {
 	return visibilities.unmarshal(v, "Visibility", text)
@@ -39,6 +42,11 @@ var onlineVisibilities = enum[OnlineVisibility]{OnlineAll, OnlineSameAsLastSeen}
 
 // Valid reports whether v is one of the two allowed values.
 func (v OnlineVisibility) Valid() bool { return onlineVisibilities.has(v) }
+
+// MarshalText returns the wire form of v, or nothing for the zero value.
+func (v OnlineVisibility) MarshalText() ([]byte, error) {
+	return onlineVisibilities.marshal(v, "OnlineVisibility")
+}
 
 // UnmarshalText sets v from its wire form. It returns a [*ValidationError] for any other text.
 func (v *OnlineVisibility) UnmarshalText(text []byte) error {
@@ -60,6 +68,11 @@ var groupAddPermissions = enum[GroupAddPermission]{GroupAddAll, GroupAddContacts
 // Valid reports whether p is one of the three allowed values.
 func (p GroupAddPermission) Valid() bool { return groupAddPermissions.has(p) }
 
+// MarshalText returns the wire form of p, or nothing for the zero value.
+func (p GroupAddPermission) MarshalText() ([]byte, error) {
+	return groupAddPermissions.marshal(p, "GroupAddPermission")
+}
+
 // UnmarshalText sets p from its wire form. It returns a [*ValidationError] for any other text.
 func (p *GroupAddPermission) UnmarshalText(text []byte) error {
 	return groupAddPermissions.unmarshal(p, "GroupAddPermission", text)
@@ -78,6 +91,9 @@ var readReceipts = enum[ReadReceipts]{ReadReceiptsEnable, ReadReceiptsDisable}
 
 // Valid reports whether r is one of the two allowed values.
 func (r ReadReceipts) Valid() bool { return readReceipts.has(r) }
+
+// MarshalText returns the wire form of r, or nothing for the zero value.
+func (r ReadReceipts) MarshalText() ([]byte, error) { return readReceipts.marshal(r, "ReadReceipts") }
 
 // UnmarshalText sets r from its wire form. It returns a [*ValidationError] for any other text.
 func (r *ReadReceipts) UnmarshalText(text []byte) error {
@@ -102,6 +118,11 @@ var messageDurations = enum[MessageDuration]{
 // Valid reports whether d is one of the four allowed values.
 func (d MessageDuration) Valid() bool { return messageDurations.has(d) }
 
+// MarshalText returns the wire form of d, or nothing for the zero value.
+func (d MessageDuration) MarshalText() ([]byte, error) {
+	return messageDurations.marshal(d, "MessageDuration")
+}
+
 // UnmarshalText sets d from its wire form. It returns a [*ValidationError] for any other text.
 func (d *MessageDuration) UnmarshalText(text []byte) error {
 	return messageDurations.unmarshal(d, "MessageDuration", text)
@@ -123,6 +144,11 @@ var blacklistScopes = enum[BlacklistScope]{BlacklistLastSeen, BlacklistPhoto, Bl
 // Valid reports whether s is one of the four allowed values.
 func (s BlacklistScope) Valid() bool { return blacklistScopes.has(s) }
 
+// MarshalText returns the wire form of s, or nothing for the zero value.
+func (s BlacklistScope) MarshalText() ([]byte, error) {
+	return blacklistScopes.marshal(s, "BlacklistScope")
+}
+
 // UnmarshalText sets s from its wire form. It returns a [*ValidationError] for any other text.
 func (s *BlacklistScope) UnmarshalText(text []byte) error {
 	return blacklistScopes.unmarshal(s, "BlacklistScope", text)
@@ -141,6 +167,11 @@ var blacklistActions = enum[BlacklistAction]{BlacklistAdd, BlacklistRemove}
 
 // Valid reports whether a is one of the two allowed values.
 func (a BlacklistAction) Valid() bool { return blacklistActions.has(a) }
+
+// MarshalText returns the wire form of a, or nothing for the zero value.
+func (a BlacklistAction) MarshalText() ([]byte, error) {
+	return blacklistActions.marshal(a, "BlacklistAction")
+}
 
 // UnmarshalText sets a from its wire form. It returns a [*ValidationError] for any other text.
 func (a *BlacklistAction) UnmarshalText(text []byte) error {
@@ -191,6 +222,17 @@ func (e enum[T]) rule() string {
 		names[i] = string(value)
 	}
 	return "must be one of " + strings.Join(names, ", ")
+}
+
+// marshal accepts the zero value, too: it is the default of a flag or an omitted field.
+func (e enum[T]) marshal(value T, typeName string) ([]byte, error) {
+	if value == "" {
+		return nil, nil
+	}
+	if err := e.check("", typeName, value); err != nil {
+		return nil, err
+	}
+	return []byte(value), nil
 }
 
 func (e enum[T]) unmarshal(dst *T, typeName string, text []byte) error {

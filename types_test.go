@@ -1,6 +1,7 @@
 package zapi_test
 
 import (
+	"encoding"
 	"encoding/json"
 	"flag"
 	"io"
@@ -26,12 +27,19 @@ func testEnum[T interface {
 		t.Parallel()
 		for _, want := range allowed {
 			assert.True(t, want.Valid(), want)
+			text, err := any(want).(encoding.TextMarshaler).MarshalText()
+			require.NoError(t, err)
+			assert.Equal(t, string(want), string(text))
 			var got T
 			require.NoError(t, P(&got).UnmarshalText([]byte(want)))
 			assert.Equal(t, want, got)
 		}
 		for _, text := range []string{"", "UNKNOWN", string(allowed[0]) + " ", " " + string(allowed[0]), string(allowed[0]) + "x"} {
 			assert.False(t, T(text).Valid(), "%q", text)
+			if text != "" {
+				_, err := any(T(text)).(encoding.TextMarshaler).MarshalText()
+				require.ErrorIs(t, err, zapi.ErrInvalidArgument, "%q", text)
+			}
 			got := allowed[0]
 			err := P(&got).UnmarshalText([]byte(text))
 			require.ErrorIs(t, err, zapi.ErrInvalidArgument, "%q", text)
@@ -65,8 +73,11 @@ func TestLegalValuesInJSONAndFlags(t *testing.T) {
 
 	flags := flag.NewFlagSet("", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	flags.Func("online", "", func(text string) error { return new(zapi.OnlineVisibility).UnmarshalText([]byte(text)) })
+	var online zapi.OnlineVisibility
+	flags.TextVar(&online, "online", zapi.OnlineVisibility(""), "who sees that the number is online")
+	assert.Empty(t, flags.Lookup("online").DefValue)
 	require.NoError(t, flags.Parse([]string{"-online", "SAME_LAST_SEEN"}))
+	assert.Equal(t, zapi.OnlineSameAsLastSeen, online)
 	require.ErrorContains(t, flags.Parse([]string{"-online", "NONE"}), "must be one of ALL, SAME_LAST_SEEN")
 }
 
