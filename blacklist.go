@@ -28,8 +28,13 @@ func (c *Client) DisallowedContacts(ctx context.Context, scope BlacklistScope) (
 		contacts, err = decodeContacts(m["disallowedContacts"])
 		return err
 	})
+	if err == nil && contacts == nil {
+		err = &TransportError{Op: opDisallowedContacts, Err: errIntercepted}
+	}
 	return contacts, err
 }
+
+var errIntercepted = errors.New("an interceptor returned nil without a response")
 
 // ReplaceBlacklist makes want the whole blacklist of one setting, sets the setting to CONTACT_BLACKLIST, and returns
 // what it changed. A setting that nobody could see is afterwards visible to all contacts that are not in want.
@@ -80,14 +85,20 @@ func (c *Client) replaceBlacklist(ctx context.Context, scope BlacklistScope, wan
 
 // visibilityRequest is the body of the settings that take a [Visibility].
 type visibilityRequest struct {
-	Visibility Visibility        `json:"visualizationType"`
-	Blacklist  []BlacklistChange `json:"contactsBlacklist,omitzero"` // omitzero keeps the empty list that CONTACT_BLACKLIST must send
+	Visibility string       `json:"visualizationType"`
+	Blacklist  []wireChange `json:"contactsBlacklist,omitzero"` // omitzero keeps the empty list that CONTACT_BLACKLIST must send
 }
 
 // groupAddRequest is the body of [Client.SetGroupAddPermission].
 type groupAddRequest struct {
-	Permission GroupAddPermission `json:"type"`
-	Blacklist  []BlacklistChange  `json:"contactsBlacklist,omitzero"`
+	Permission string       `json:"type"`
+	Blacklist  []wireChange `json:"contactsBlacklist,omitzero"`
+}
+
+// wireChange is a [BlacklistChange] that was validated, its phone in the wire form.
+type wireChange struct {
+	Action string `json:"action"`
+	Phone  string `json:"phone"`
 }
 
 // visibilityOps are the routes of the settings with a blacklist that take a [Visibility].
@@ -96,11 +107,11 @@ var visibilityOps = map[BlacklistScope]string{
 }
 
 // postBlacklist sends changes to the setting that the list belongs to.
-func (c *Client) postBlacklist(ctx context.Context, scope BlacklistScope, changes []BlacklistChange) error {
+func (c *Client) postBlacklist(ctx context.Context, scope BlacklistScope, changes []wireChange) error {
 	if scope == BlacklistGroupAdd {
-		return c.post(ctx, opGroupAdd, groupAddRequest{GroupAddContactBlacklist, changes})
+		return c.post(ctx, opGroupAdd, groupAddRequest{string(GroupAddContactBlacklist), changes})
 	}
-	return c.post(ctx, visibilityOps[scope], visibilityRequest{VisibilityContactBlacklist, changes})
+	return c.post(ctx, visibilityOps[scope], visibilityRequest{string(VisibilityContactBlacklist), changes})
 }
 
 var errNoContacts = errors.New("disallowedContacts is missing or not a list of strings")
@@ -152,27 +163,27 @@ func diffContacts(listed, wanted []string) BlacklistDiff {
 }
 
 // changes returns d as changes, removals first.
-func (d BlacklistDiff) changes() []BlacklistChange {
-	changes := make([]BlacklistChange, 0, len(d.Removed)+len(d.Added))
+func (d BlacklistDiff) changes() []wireChange {
+	changes := make([]wireChange, 0, len(d.Removed)+len(d.Added))
 	for _, contact := range d.Removed {
-		changes = append(changes, Allow(contact))
+		changes = append(changes, wireChange{string(BlacklistRemove), contact})
 	}
 	for _, contact := range d.Added {
-		changes = append(changes, Disallow(contact))
+		changes = append(changes, wireChange{string(BlacklistAdd), contact})
 	}
 	return changes
 }
 
 // normalizeChanges returns changes in their wire form, each contact once. The result is nil, and omitted on the wire,
 // unless the setting takes a blacklist.
-func (parse phoneParser) normalizeChanges(op string, takesBlacklist bool, changes []BlacklistChange) ([]BlacklistChange, error) {
+func (parse phoneParser) normalizeChanges(op string, takesBlacklist bool, changes []BlacklistChange) ([]wireChange, error) {
 	if !takesBlacklist {
 		if len(changes) > 0 {
 			return nil, &ValidationError{op, "changes", "are allowed only with " + string(VisibilityContactBlacklist)}
 		}
 		return nil, nil
 	}
-	normal := make([]BlacklistChange, 0, len(changes))
+	normal := make([]wireChange, 0, len(changes))
 	first := make(map[string]int, len(changes)) // phone to the index of its first change
 	for i, change := range changes {
 		if !change.Action.Valid() {
@@ -186,7 +197,7 @@ func (parse phoneParser) normalizeChanges(op string, takesBlacklist bool, change
 		switch {
 		case !repeated:
 			first[phone] = i
-			normal = append(normal, BlacklistChange{change.Action, phone})
+			normal = append(normal, wireChange{string(change.Action), phone})
 		case changes[j].Action != change.Action:
 			return nil, invalidChange(op, i, "phone", fmt.Sprintf("repeats the contact of changes[%d] with the other action", j))
 		}

@@ -7,13 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 )
 
 // A call runs down through this file, and its response comes back up:
 //
 //	post     encodes a setting
-//	do       checks client and context, waits and repeats
+//	do       checks client and context, and calls the interceptors
+//	repeat   waits, and makes one attempt after another
 //	attempt  bounds one request by the timeout and decodes its response
 //	send     hands resty a request with a placeholder for the token
 //
@@ -58,11 +60,39 @@ func (c *Client) postValue(ctx context.Context, op, value string) error {
 	return c.do(ctx, request{op: op, method: http.MethodPost, query: "?value=" + value, body: []byte{}}, decodeSuccess)
 }
 
-// do makes one call. It is the only place that waits.
-func (c *Client) do(ctx context.Context, r request, decode decoder) (err error) {
+// do makes one call, inside the interceptors.
+func (c *Client) do(ctx context.Context, r request, decode decoder) error {
 	if err := c.ready(ctx, r.op); err != nil {
 		return err
 	}
+	if len(c.shared.interceptors) == 0 {
+		return c.repeat(ctx, r, decode)
+	}
+	next := func(ctx context.Context) error {
+		if err := c.ready(ctx, r.op); err != nil {
+			return err // an interceptor passed a nil context
+		}
+		return c.repeat(ctx, r, decode)
+	}
+	for _, intercept := range slices.Backward(c.shared.interceptors) {
+		inner := next
+		next = func(ctx context.Context) error {
+			return intercept(ctx, Call{r.op, c.instanceID}, inner)
+		}
+	}
+	return asCallError(r.op, next(ctx))
+}
+
+// asCallError returns err as one of the three errors of a call: an interceptor may return one of its own.
+func asCallError(op string, err error) error {
+	if err == nil || errors.As(err, new(*ValidationError)) || errors.As(err, new(*APIError)) || errors.As(err, new(*TransportError)) {
+		return err
+	}
+	return &TransportError{Op: op, Err: err}
+}
+
+// repeat makes attempts until one succeeds or must not be repeated. It is the only place that waits.
+func (c *Client) repeat(ctx context.Context, r request, decode decoder) (err error) {
 	log := newCallLog(ctx, c.shared.logger, r.op, c.instanceID)
 	defer func() { log.end(err) }()
 

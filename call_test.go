@@ -3,6 +3,7 @@ package zapi_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -372,5 +373,76 @@ func TestBodylessPostOnTheNetwork(t *testing.T) {
 		assert.Equal(t, []string{"0"}, seen.Header["Content-Length"])
 		assert.Equal(t, []string{"application/json"}, seen.Header["Content-Type"])
 		assert.Empty(t, seen.TransferEncoding)
+	}
+}
+
+func TestInterceptors(t *testing.T) {
+	t.Parallel()
+	t.Run("order, retries and errors", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			type key struct{}
+			var events []string
+			named := func(name string) zapi.Interceptor {
+				return func(ctx context.Context, call zapi.Call, next func(context.Context) error) error {
+					events = append(events, fmt.Sprintf("%s before %v %v", name, call, ctx.Value(key{})))
+					err := next(context.WithValue(ctx, key{}, name))
+					events = append(events, fmt.Sprintf("%s after %v", name, err))
+					return err
+				}
+			}
+			network := &script{steps: []step{status(503), status(403)}}
+			client := network.client(t, zapi.WithInterceptor(named("first"), named("second")), zapi.WithInterceptor(named("third")))
+			err := setOnline(t.Context(), client)
+			assertKind(t, zapi.ErrUnauthorized, err)
+			text := "zapi: privacy/online: 403 Forbidden (2 attempts)"
+			require.EqualError(t, err, text)
+			assert.Equal(t, []string{
+				"first before {privacy/online 3C01D5A4B6} <nil>", "second before {privacy/online 3C01D5A4B6} first", "third before {privacy/online 3C01D5A4B6} second",
+				"third after " + text, "second after " + text, "first after " + text,
+			}, events)
+		})
+	})
+	open := errors.New("circuit open")
+	none := func(context.Context, zapi.Call, func(context.Context) error) error { return nil }
+	refuses := func(context.Context, zapi.Call, func(context.Context) error) error { return open }
+	tests := []struct {
+		name        string
+		interceptor zapi.Interceptor
+		call        caller
+		requests    int
+		want        string // the error; "" for none
+	}{
+		{"refuses", refuses, setOnline, 0, "zapi: privacy/online: no response: circuit open"},
+		{"sees valid calls only", refuses, setOnlineTo("NONE"), 0, "zapi: privacy/online: visibility: must be one of ALL, SAME_LAST_SEEN"},
+		{"calls again", func(ctx context.Context, _ zapi.Call, next func(context.Context) error) error {
+			return errors.Join(next(ctx), next(ctx))
+		}, setOnline, 2, ""},
+		{"wraps", func(ctx context.Context, _ zapi.Call, next func(context.Context) error) error {
+			done, cancel := context.WithCancel(ctx)
+			cancel()
+			return fmt.Errorf("wrapped: %w", next(done))
+		}, setOnline, 0, "wrapped: zapi: privacy/online: no response: context canceled"},
+		{"passes no context", func(_ context.Context, _ zapi.Call, next func(context.Context) error) error {
+			var none context.Context
+			return next(none)
+		}, setOnline, 0, "zapi: privacy/online: ctx: must not be nil"},
+		{"makes no call", none, setOnline, 0, ""},
+		{"makes no call to read a list", none, replaceBlacklist(zapi.BlacklistPhoto, "554422222222"), 0,
+			"zapi: privacy/disallowed-contacts: no response: an interceptor returned nil without a response"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			api := newMockAPI(succeeding)
+			err := tt.call(t.Context(), api.client(t, zapi.WithInterceptor(tt.interceptor)))
+			assert.Len(t, api.requests(), tt.requests)
+			if tt.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.EqualError(t, err, tt.want)
+			assert.Equal(t, strings.Contains(tt.want, open.Error()), errors.Is(err, open))
+		})
 	}
 }

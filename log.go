@@ -2,9 +2,13 @@ package zapi
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -73,8 +77,22 @@ func failureName(err error) string {
 		return "refused"
 	case errors.Is(err, context.Canceled):
 		return "canceled"
+	case errors.As(err, new(*net.DNSError)):
+		return "DNS"
 	case isTimeout(err):
 		return "timeout"
+	case isTLS(err):
+		return "TLS"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connection refused"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "connection reset"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "connection closed"
 	}
 	return "no response"
+}
+
+func isTLS(err error) bool {
+	return errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(tls.RecordHeaderError)) || errors.As(err, new(tls.AlertError))
 }

@@ -3,10 +3,16 @@ package zapi_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
+	"net"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,7 +50,7 @@ func TestLog(t *testing.T) {
 			`DEBUG zapi: attempt operation=privacy/last-seen instance=3C01D5A4B6 attempt=1 status=503 duration=0s wait=1s`,
 			`DEBUG zapi: attempt operation=privacy/last-seen instance=3C01D5A4B6 attempt=2 status=0 duration=30s wait=1s`,
 			`DEBUG zapi: attempt operation=privacy/last-seen instance=3C01D5A4B6 attempt=3 status=0 duration=0s wait=0s`,
-			`WARN zapi: call failed operation=privacy/last-seen instance=3C01D5A4B6 attempts=3 status=0 failure="no response" duration=32s`,
+			`WARN zapi: call failed operation=privacy/last-seen instance=3C01D5A4B6 attempts=3 status=0 failure="connection closed" duration=32s`,
 		}},
 		{"timeout at last", []step{asking(503, "1"), asking(503, "1"), hanging}, []string{
 			`DEBUG zapi: attempt operation=privacy/last-seen instance=3C01D5A4B6 attempt=1 status=503 duration=0s wait=1s`,
@@ -113,4 +119,38 @@ func TestLogLevelsAndCancel(t *testing.T) {
 	require.Len(t, canceled, 1)
 	assert.Equal(t, "canceled", canceled[0]["failure"])
 	assert.EqualValues(t, 0, canceled[0]["attempts"])
+}
+
+func TestFailureNames(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		step step
+		want string
+	}{
+		{"DNS", failing(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "api.z-api.io", IsNotFound: true}}), "DNS"},
+		{"refused", failing(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}), "connection refused"},
+		{"reset", failing(&net.OpError{Op: "read", Err: syscall.ECONNRESET}), "connection reset"},
+		{"closed before a response", failing(io.EOF), "connection closed"},
+		{"closed within a body", cut, "connection closed"},
+		{"certificate", failing(&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}), "TLS"},
+		{"alert", failing(tls.AlertError(40)), "TLS"},
+		{"no TLS", failing(tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}), "TLS"},
+		{"timeout of the network", failing(os.ErrDeadlineExceeded), "timeout"},
+		{"another error", failing(errors.New("554411111111")), "no response"},
+		{"rejected", step(responding(200, `{"success":false}`)), "rejected"},
+		{"no kind", status(400), "refused"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var log bytes.Buffer
+			logger := zapi.WithLogger(slog.New(slog.NewJSONHandler(&log, nil)))
+			require.Error(t, setOnline(t.Context(), (&script{steps: []step{tt.step}}).client(t, logger, once)))
+			var line struct{ Failure string }
+			require.NoError(t, json.Unmarshal(log.Bytes(), &line))
+			assert.Equal(t, tt.want, line.Failure)
+			assert.NotContains(t, log.String(), "554411111111")
+		})
+	}
 }

@@ -28,6 +28,7 @@ type config struct {
 	baseURL             string
 	transport           http.RoundTripper
 	middleware          []func(http.RoundTripper) http.RoundTripper
+	interceptors        []Interceptor
 	timeout             time.Duration
 	retry               RetryPolicy
 	limiter             RateLimiter
@@ -80,6 +81,32 @@ func WithMiddleware(mw ...func(http.RoundTripper) http.RoundTripper) Option {
 			}
 		}
 		c.middleware = append(c.middleware, mw...)
+		return nil
+	}
+}
+
+// A Call is what an [Interceptor] sees of a call.
+type Call struct {
+	Op         string // the route, such as "privacy/last-seen"
+	InstanceID string
+}
+
+// An Interceptor is called in the place of a call, and makes the call by calling next. The error of next is the one that
+// the caller would get. It may call next again, or not at all.
+type Interceptor func(ctx context.Context, call Call, next func(context.Context) error) error
+
+// WithInterceptor wraps whole calls, retries included, for traces, metrics and circuit breakers. The first is the outermost.
+//
+// Interceptors see valid calls only. [Client.ReplaceBlacklist] and [Client.Apply] consist of several calls. An error of an
+// interceptor's own reaches the caller inside a [*TransportError].
+func WithInterceptor(i ...Interceptor) Option {
+	return func(c *config) error {
+		for n, interceptor := range i {
+			if interceptor == nil {
+				return invalidOption(fmt.Sprintf("WithInterceptor[%d]", n), "must not be nil")
+			}
+		}
+		c.interceptors = append(c.interceptors, i...)
 		return nil
 	}
 }
@@ -137,6 +164,10 @@ func WithRateLimiter(l RateLimiter) Option {
 // WithLogger logs each attempt at level debug, with operation, instance, attempt, status, duration and the wait that
 // follows, and each call that fails at level warn. Status 0 means no response. URLs, headers, bodies and phones are
 // never logged, and refused input is not logged, as nothing was sent. By default nothing is logged.
+//
+// The attribute failure is the kind of an [*APIError], such as "rate limited", or "refused" if it has none. Without a
+// response it is "canceled", "DNS", "timeout", "TLS", "connection refused", "connection reset", "connection closed" or
+// "no response".
 func WithLogger(l *slog.Logger) Option {
 	return func(c *config) error {
 		if l == nil {
@@ -196,6 +227,7 @@ type shared struct {
 	resty               *resty.Client
 	header, headerJSON  http.Header // of requests without and with a body
 	origin              string      // the base URL
+	interceptors        []Interceptor
 	timeout             time.Duration
 	retry               RetryPolicy
 	limiter             RateLimiter  // nil for none
@@ -243,6 +275,7 @@ func newShared(op string, opts []Option) (*shared, error) {
 		header:              header,
 		headerJSON:          headerJSON,
 		origin:              base.String(),
+		interceptors:        c.interceptors,
 		timeout:             c.timeout,
 		retry:               c.retry,
 		limiter:             c.limiter,

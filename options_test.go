@@ -1,6 +1,7 @@
 package zapi_test
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strings"
@@ -16,6 +17,7 @@ import (
 func TestOptionsAreChecked(t *testing.T) {
 	t.Parallel()
 	returnsNil := func(http.RoundTripper) http.RoundTripper { return nil }
+	noInterceptor := func(ctx context.Context, _ zapi.Call, next func(context.Context) error) error { return next(ctx) }
 	keeps := func(next http.RoundTripper) http.RoundTripper { return next }
 	tests := []struct {
 		name  string
@@ -28,6 +30,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		{"nil func as transport", []zapi.Option{zapi.WithTransport(transportFunc(nil))}, "WithTransport"},
 		{"nil middleware", []zapi.Option{zapi.WithMiddleware(keeps, nil)}, "WithMiddleware[1]"},
 		{"middleware that returns nil", []zapi.Option{zapi.WithMiddleware(keeps), zapi.WithMiddleware(returnsNil)}, "WithMiddleware[1]"},
+		{"nil interceptor", []zapi.Option{zapi.WithInterceptor(noInterceptor, nil)}, "WithInterceptor[1]"},
 		{"negative timeout", []zapi.Option{zapi.WithTimeout(-time.Second)}, "WithTimeout"},
 		{"negative attempts", []zapi.Option{zapi.WithRetry(zapi.RetryPolicy{MaxAttempts: -1})}, "WithRetry.MaxAttempts"},
 		{"negative minimum wait", []zapi.Option{zapi.WithRetry(zapi.RetryPolicy{MinWait: -1})}, "WithRetry.MinWait"},

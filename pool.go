@@ -19,15 +19,15 @@ const (
 // connection without a word: HTTP/2 would then send every later request down that connection, and HTTP/1.1 each attempt
 // down the next dead one.
 type pool struct {
+	start        time.Time
 	current      atomic.Pointer[generation]
 	newTransport func() http.RoundTripper // nil for a transport of the caller, which is never replaced
 }
 
-// generation is one transport of a pool. It may be dead only if it once was alive: a server that is slow from the start
-// is not dialed again and again.
+// generation is one transport of a pool.
 type generation struct {
 	http.RoundTripper
-	responded atomic.Bool
+	lastResponse atomic.Int64 // when it came, as a time.Duration since the start of the pool; 0 for none
 }
 
 // newPool returns a pool over clones of template. Its pings end the calls that wait on a dead HTTP/2 connection.
@@ -39,36 +39,43 @@ func newPool(template *http.Transport) *pool {
 	if template.HTTP2 == nil {
 		template.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingInterval, PingTimeout: pingTimeout}
 	}
-	p := &pool{newTransport: func() http.RoundTripper { return template.Clone() }}
+	p := &pool{start: time.Now(), newTransport: func() http.RoundTripper { return template.Clone() }}
 	p.current.Store(&generation{RoundTripper: p.newTransport()})
 	return p
 }
 
 // newCallerPool returns a pool over a transport of the caller.
 func newCallerPool(transport http.RoundTripper) *pool {
-	p := new(pool)
+	p := &pool{start: time.Now()}
 	p.current.Store(&generation{RoundTripper: transport})
 	return p
 }
 
 func (p *pool) RoundTrip(req *http.Request) (*http.Response, error) {
 	g := p.current.Load()
+	began := time.Since(p.start)
 	resp, err := g.RoundTrip(req)
 	switch {
 	case err != nil:
-		p.suspect(req.Context(), g)
+		p.suspect(req.Context(), g, began)
 	case resp != nil:
-		g.responded.Store(true)
+		g.lastResponse.Store(int64(max(1, time.Since(p.start))))
 		if resp.Body != nil {
-			resp.Body = &pooledBody{resp.Body, p, g, req.Context()}
+			resp.Body = &pooledBody{resp.Body, p, g, req.Context(), began}
 		}
 	}
 	return resp, err
 }
 
-// suspect gives up the connections of g if ctx ended by its deadline. Requests that wait on g go on.
-func (p *pool) suspect(ctx context.Context, g *generation) {
-	if !errors.Is(contextErr(ctx), context.DeadlineExceeded) || !g.responded.CompareAndSwap(true, false) {
+// suspect gives up the connections of g if the request that began then ran into its deadline, and g has responded before
+// but not during the second half of that time. So neither a server that is slow from the start nor one slow response
+// among many costs the other connections. Requests that wait on g go on.
+func (p *pool) suspect(ctx context.Context, g *generation, began time.Duration) {
+	if !errors.Is(contextErr(ctx), context.DeadlineExceeded) {
+		return
+	}
+	last, middle := g.lastResponse.Load(), (began+time.Since(p.start))/2
+	if last == 0 || last > int64(middle) || !g.lastResponse.CompareAndSwap(last, 0) {
 		return
 	}
 	if p.newTransport != nil {
@@ -95,15 +102,16 @@ func (g *generation) closeIdleConnections() {
 type pooledBody struct {
 	io.ReadCloser
 
-	pool *pool
-	from *generation
-	ctx  context.Context
+	pool  *pool
+	from  *generation
+	ctx   context.Context
+	began time.Duration
 }
 
 func (b *pooledBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
-		b.pool.suspect(b.ctx, b.from)
+		b.pool.suspect(b.ctx, b.from, b.began)
 	}
 	return n, err
 }

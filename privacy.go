@@ -4,7 +4,7 @@ import "context"
 
 // onlineRequest is the body of [Client.SetOnlineVisibility].
 type onlineRequest struct {
-	Visibility OnlineVisibility `json:"visualizationType"`
+	Visibility string `json:"visualizationType"`
 }
 
 // SetLastSeen sets who sees when the number was last online.
@@ -39,7 +39,7 @@ func (c *Client) SetOnlineVisibility(ctx context.Context, v OnlineVisibility) er
 	if err := onlineVisibilities.check(opOnline, "visibility", v); err != nil {
 		return err
 	}
-	return c.post(ctx, opOnline, onlineRequest{v})
+	return c.post(ctx, opOnline, onlineRequest{string(v)})
 }
 
 // SetDescriptionVisibility sets who sees the description of the profile, the "recado".
@@ -71,7 +71,7 @@ func (c *Client) SetGroupAddPermission(ctx context.Context, p GroupAddPermission
 	if err != nil {
 		return err
 	}
-	return c.post(ctx, opGroupAdd, groupAddRequest{p, blacklist})
+	return c.post(ctx, opGroupAdd, groupAddRequest{string(p), blacklist})
 }
 
 // SetReadReceipts switches read receipts on or off. Off, the number no longer sees those of others either. In groups
@@ -113,5 +113,5 @@ func (c *Client) setVisibility(ctx context.Context, op string, v Visibility, cha
 	if err != nil {
 		return err
 	}
-	return c.post(ctx, op, visibilityRequest{v, blacklist})
+	return c.post(ctx, op, visibilityRequest{string(v), blacklist})
 }
