@@ -3,6 +3,8 @@ package faults
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -10,6 +12,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
@@ -48,6 +51,12 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	// zapi's default transport is a clone of http.DefaultTransport, so that it trusts the servers of httptest too.
+	server := httptest.NewTLSServer(nil)
+	server.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	http.DefaultTransport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: roots}
 	goleak.VerifyTestMain(m, // Toxiproxy leaves these behind when a connection ends with data in transit
 		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
 		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2.(*ToxicLink).read"),
