@@ -79,9 +79,7 @@ func TestFaults(t *testing.T) {
 	log.SetOutput(w) // net/http logs what it did not expect
 	t.Cleanup(func() { log.SetOutput(os.Stderr) })
 	n := newNetwork(t)
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, 512 // like zapi's own
-	callers := newCallers(t, w, n, goroutines, instances, transport)
+	callers := newCallers(t, w, n, goroutines, instances)
 
 	ctx, cancel := context.WithTimeout(t.Context(), lasts)
 	defer cancel()
@@ -113,7 +111,7 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	assert.Eventually(t, func() bool {
-		transport.CloseIdleConnections()
+		callers[0].lists[0].client.CloseIdleConnections() // of all, as they share them
 		return n.accepted.Load() == 0
 	}, patience, 5*time.Millisecond, "connections are left in use")
 	for _, name := range []string{"calls", "succeeded", "retries"} {
@@ -124,7 +122,7 @@ func TestFaults(t *testing.T) {
 }
 
 // newCallers shares the lists among the callers: no list is changed by two goroutines at once.
-func newCallers(t *testing.T, w *watcher, n *network, goroutines, instances int, transport http.RoundTripper) []*caller {
+func newCallers(t *testing.T, w *watcher, n *network, goroutines, instances int) []*caller {
 	creds := []zapi.Credentials{n.api.Credentials()}
 	for range instances - 1 {
 		creds = append(creds, n.api.AddInstance())
@@ -134,7 +132,6 @@ func newCallers(t *testing.T, w *watcher, n *network, goroutines, instances int,
 	}
 	first, err := zapi.NewClient(creds[0],
 		zapi.WithBaseURL("http://"+n.address),
-		zapi.WithTransport(transport),
 		zapi.WithTimeout(attemptTimeout),
 		zapi.WithRetry(retry),
 		zapi.WithRateLimiter(rate.NewLimiter(requestsPerSecond, goroutines)),
