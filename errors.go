@@ -56,7 +56,7 @@ type APIError struct {
 	Code       string        // the "error" of the response, at most 512 bytes
 	Message    string        // the "message" of the response, at most 512 bytes
 	RetryAfter time.Duration // the header Retry-After; 0 without one
-	Attempts   int           // requests sent
+	Attempts   int           // attempts made; see [TransportError]
 	Body       []byte        // the first 4 KiB of the response
 
 	kind   error  // set if StatusCode and Code do not tell
@@ -102,9 +102,12 @@ func (e *APIError) sentinel() error {
 
 // A TransportError reports that no complete response was received: the connection was refused or reset, a timeout
 // expired, or the caller cancelled. Whether the call was applied is unknown; repeating it is safe.
+//
+// Attempts counts the attempts of this package. Within one, net/http itself repeats a GET whose reused connection closes
+// before a response.
 type TransportError struct {
 	Op       string // the route, such as "privacy/last-seen"
-	Attempts int    // requests sent; 0 if the context was already done
+	Attempts int    // attempts made; 0 if the context was already done
 	Err      error  // the cause, such as context.Canceled or a *net.OpError
 }
 

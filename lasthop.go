@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -81,7 +82,7 @@ func (h lastHop) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp, err := h.next.RoundTrip(h.reveal(req, x))
 	if err != nil {
-		return nil, markNetwork(x.secrets().redactor.cause(err))
+		return nil, classify(x.secrets().redactor.cause(err), req)
 	}
 	if resp == nil {
 		return nil, errNoResponse
@@ -89,10 +90,13 @@ func (h lastHop) RoundTrip(req *http.Request) (*http.Response, error) {
 	return conceal(resp, req, x), nil
 }
 
-// markNetwork marks the errors of a transport that may pass. A certificate that does not verify is an attack or a mistake.
-func markNetwork(err error) error {
-	if errors.As(err, new(*tls.CertificateVerificationError)) {
+// classify marks the errors of a transport that may pass.
+func classify(err error, req *http.Request) error {
+	switch {
+	case errors.As(err, new(*tls.CertificateVerificationError)): // an attack or a mistake
 		return err
+	case strings.HasPrefix(err.Error(), "no responder found"): // httpmock, for a request that a test did not expect
+		return fmt.Errorf("%w: %s %s", err, req.Method, req.URL.Path)
 	}
 	return networkError{err}
 }

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jarcoal/httpmock"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -545,7 +546,7 @@ func TestReplayedResponseStaysRedacted(t *testing.T) {
 				resp.Body = io.NopCloser(strings.NewReader(string(kept)))
 				return resp, err
 			}
-			return &http.Response{StatusCode: 400, Body: io.NopCloser(strings.NewReader(string(kept))), Request: req}, nil
+			return &http.Response{StatusCode: http.StatusBadRequest, Body: io.NopCloser(strings.NewReader(string(kept))), Request: req}, nil
 		})
 	})
 	first := newClient(t, responding(400, `{"error":"`+creds.ClientToken+`"}`), caching)
@@ -568,4 +569,28 @@ func TestShortSecretsAreLeftAlone(t *testing.T) {
 	require.ErrorAs(t, setOnline(t.Context(), client), &apiErr)
 	assert.Equal(t, 2*time.Minute, apiErr.RetryAfter)
 	assert.Equal(t, "wait 120 seconds", apiErr.Code)
+}
+
+// A test that forgot a responder learns at once which one.
+func TestMissingResponder(t *testing.T) {
+	t.Parallel()
+	path := "POST /instances/" + creds.InstanceID + "/token/-/privacy/online"
+	tests := []struct{ name, method, url, want string }{
+		{"another route", "POST", realURL("privacy/photo"), "no responder found: " + path},
+		{"another method", "GET", realURL("privacy/online"), `no responder found for method "POST", but one matches method "GET": ` + path},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			mock := httpmock.NewMockTransport()
+			mock.RegisterResponder(tt.method, tt.url, succeeding)
+			client, err := zapi.NewClient(creds, zapi.WithTransport(mock))
+			require.NoError(t, err)
+			err = setOnline(t.Context(), client)
+			require.ErrorContains(t, err, "zapi: privacy/online: no response: "+tt.want)
+			require.ErrorIs(t, err, httpmock.NoResponderFound)
+			assert.Equal(t, 1, attemptsOf(err))
+			assertNoSecret(t, err.Error(), "error")
+		})
+	}
 }

@@ -29,6 +29,6 @@ func TestLiveNeedsCredentials(t *testing.T) {
 		t.Setenv(name, "")
 	}
 	var out strings.Builder
-	require.ErrorContains(t, runLive(t.Context(), &out), "ZAPI_INSTANCE_ID, ZAPI_TOKEN, ZAPI_CLIENT_TOKEN")
+	require.ErrorContains(t, runLive(t.Context(), &out), "ZAPI_INSTANCE_ID, ZAPI_TOKEN")
 	assert.Empty(t, out.String())
 }
