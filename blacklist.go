@@ -60,10 +60,7 @@ func (c *Client) ReplaceBlacklist(ctx context.Context, scope BlacklistScope, wan
 	if err := blacklistScopes.check(opDisallowedContacts, "scope", scope); err != nil {
 		return BlacklistDiff{}, err
 	}
-	if err := c.validate(opDisallowedContacts); err != nil {
-		return BlacklistDiff{}, err
-	}
-	wanted, err := c.shared.parsePhone.normalizeContacts(opDisallowedContacts, "want", want)
+	wanted, err := c.phones().normalizeContacts(opDisallowedContacts, "want", want)
 	if err != nil {
 		return BlacklistDiff{}, err
 	}
@@ -278,6 +275,13 @@ func allDigits(s string) bool {
 
 // phoneParser is that of [WithPhoneParser]; nil for none.
 type phoneParser func(phone string) (string, error)
+
+func (c *Client) phones() phoneParser {
+	if c == nil || c.shared == nil {
+		return nil // do returns the error
+	}
+	return c.shared.parsePhone
+}
 
 // normalize is like normalizePhone, for a phone that may be written as people do in their own country.
 func (parse phoneParser) normalize(phone string) (normal, reason string) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -194,24 +193,6 @@ func (c *Client) send(ctx context.Context, r request) (response, error) {
 	}
 	return response{resp.StatusCode(), resp.Header(), x.original(body), err}, nil
 }
-
-// contextErr is like ctx.Err, but also reports a deadline that the context's timer has not noticed yet.
-func contextErr(ctx context.Context) error {
-	if deadline, ok := ctx.Deadline(); ok && ctx.Err() == nil && !time.Now().Before(deadline) {
-		return context.DeadlineExceeded
-	}
-	return ctx.Err()
-}
-
-// timeoutError reports that [WithTimeout] expired. It does not match [context.DeadlineExceeded], which means the
-// caller's deadline.
-type timeoutError time.Duration
-
-func (e timeoutError) Error() string {
-	return fmt.Sprintf("no complete response within %v", time.Duration(e))
-}
-
-func (e timeoutError) Timeout() bool { return true }
 
 // sleep waits for d, or returns the error of a context that ends first.
 func sleep(ctx context.Context, d time.Duration) error {

@@ -7,8 +7,6 @@ import (
 	"strings"
 )
 
-const version = "0.1.0"
-
 // Credentials identify and authenticate an instance. Printing them shows only the instance ID.
 type Credentials struct {
 	InstanceID  string `json:"instanceId" yaml:"instanceId"`   // ID of the instance, from the Z-API panel

@@ -1,6 +1,7 @@
 package zapi
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -132,6 +133,24 @@ func isTimeout(err error) bool {
 	var t interface{ Timeout() bool }
 	return errors.As(err, &t) && t.Timeout()
 }
+
+// contextErr is like ctx.Err, but also reports a deadline that the context's timer has not noticed yet.
+func contextErr(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok && ctx.Err() == nil && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return ctx.Err()
+}
+
+// timeoutError reports that [WithTimeout] expired. It does not match [context.DeadlineExceeded], which means the
+// caller's deadline.
+type timeoutError time.Duration
+
+func (e timeoutError) Error() string {
+	return fmt.Sprintf("no complete response within %v", time.Duration(e))
+}
+
+func (e timeoutError) Timeout() bool { return true }
 
 // kindOf returns the kind of a failed response, from its status and, where that misleads, from its "error".
 func kindOf(status int, code string) error {

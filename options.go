@@ -16,6 +16,7 @@ import (
 )
 
 const (
+	version        = "0.1.0"
 	defaultBaseURL = "https://api.z-api.io"
 	defaultTimeout = 30 * time.Second
 )
@@ -34,7 +35,7 @@ type config struct {
 	limiter             RateLimiter
 	logger              *slog.Logger
 	product             string
-	parsePhone          phoneParser
+	parsePhone          func(string) (string, error)
 	clientTokenOptional bool
 	insecureHTTP        bool
 }
@@ -232,7 +233,7 @@ type shared struct {
 	retry               RetryPolicy
 	limiter             RateLimiter  // nil for none
 	logger              *slog.Logger // nil for none
-	parsePhone          phoneParser  // nil for none
+	parsePhone          func(string) (string, error)
 	clientTokenOptional bool
 }
 
