@@ -293,7 +293,7 @@ func (c *config) pool() (*pool, error) {
 	}
 	template, ok := http.DefaultTransport.(*http.Transport)
 	if !ok {
-		return nil, invalidOption("WithTransport", "must be given if http.DefaultTransport was replaced, as the replacement would see the secrets")
+		return nil, invalidOption("WithTransport", "must be given if http.DefaultTransport was replaced, as the replacement would see the secrets; after httpmock.Activate, give httpmock.DefaultTransport")
 	}
 	return newPool(template), nil
 }
