@@ -304,3 +304,10 @@ func TestDemonstration(t *testing.T) {
 	assert.Equal(t, 8, strings.Count(out.String(), "PUT /instances/"))
 	assert.True(t, strings.HasSuffix(out.String(), "The service has shut down.\n"))
 }
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	ended, end := context.WithCancel(t.Context())
+	end()
+	assert.ErrorIs(t, demonstrate(ended, io.Discard), context.Canceled)
+}

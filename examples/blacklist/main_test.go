@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -137,4 +139,11 @@ func TestBadLinesAreNamedByNumber(t *testing.T) {
 	const rule = ": must be 7 to 15 digits, country code first, or digits@lid"
 	assert.EqualError(t, err, "zapi: "+file+":4"+rule+"\nzapi: "+file+":5"+rule)
 	assert.Empty(t, out.String(), "nothing was sent")
+}
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	ended, end := context.WithCancel(t.Context())
+	end()
+	assert.ErrorIs(t, run(ended, io.Discard, zapi.BlacklistPhoto, ""), context.Canceled)
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -194,4 +196,11 @@ func write(t *testing.T, data string) (file string) {
 	file = filepath.Join(t.TempDir(), "config.yaml")
 	require.NoError(t, os.WriteFile(file, []byte(data), 0o600))
 	return file
+}
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	ended, end := context.WithCancel(t.Context())
+	end()
+	assert.ErrorIs(t, run(ended, io.Discard, options{}), context.Canceled)
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -108,4 +110,11 @@ func TestPhones(t *testing.T) {
 			assert.Equal(t, []string{tt.want}, server.Settings(client.InstanceID()).Photo.Blacklist)
 		})
 	}
+}
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	ended, end := context.WithCancel(t.Context())
+	end()
+	assert.ErrorIs(t, run(ended, io.Discard, "BR"), context.Canceled)
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -125,4 +127,11 @@ func TestLive(t *testing.T) {
 			assert.NotContains(t, out.String(), "TOKEN")
 		})
 	}
+}
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	ended, end := context.WithCancel(t.Context())
+	end()
+	assert.ErrorIs(t, runFake(ended, io.Discard), context.Canceled)
 }

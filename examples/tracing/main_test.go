@@ -291,3 +291,10 @@ func textOf(t *testing.T, spans tracetest.SpanStubs) string {
 	require.NoError(t, err)
 	return string(text)
 }
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	ended, end := context.WithCancel(t.Context())
+	end()
+	assert.ErrorIs(t, run(ended, io.Discard, false), context.Canceled)
+}

@@ -59,7 +59,8 @@ func withBreaker(failures uint32, pause time.Duration) zapi.Interceptor {
 	}
 }
 
-// failed reports whether err means that the API is down. An API that refuses a call is not.
+// failed reports whether err means that the API is down. An API that refuses a call is not, and invalid arguments do not
+// get as far as an interceptor.
 func failed(err error) bool {
 	return errors.Is(err, zapi.ErrUnavailable) || errors.As(err, new(*zapi.TransportError))
 }
@@ -67,8 +68,7 @@ func failed(err error) bool {
 // excluded reports whether err tells nothing about the API: the caller gave up, or nothing was sent.
 func excluded(err error) bool {
 	var transport *zapi.TransportError
-	return errors.Is(err, context.Canceled) || errors.Is(err, zapi.ErrInvalidArgument) ||
-		errors.As(err, &transport) && transport.Attempts == 0
+	return errors.Is(err, context.Canceled) || errors.As(err, &transport) && transport.Attempts == 0
 }
 
 func run(ctx context.Context, out io.Writer) error {

@@ -143,25 +143,48 @@ func TestWhatOpensTheBreaker(t *testing.T) {
 	}
 }
 
-// A deadline that is over after a request was sent is the mark of an API that does not respond.
-func TestSilentAPIOpensTheBreaker(t *testing.T) {
+func TestSilentAPI(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		silent := roundTripper(func(req *http.Request) (*http.Response, error) {
-			<-req.Context().Done()
-			return nil, req.Context().Err()
+	tests := []struct {
+		name  string
+		end   func(context.Context) (context.Context, context.CancelFunc) // of the wait for a response
+		want  error
+		opens bool
+	}{
+		{"the deadline passes", func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, time.Second)
+		}, context.DeadlineExceeded, true},
+		{"the caller cancels", func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(ctx)
+			time.AfterFunc(time.Second, cancel)
+			return ctx, cancel
+		}, context.Canceled, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				silent := roundTripper(func(req *http.Request) (*http.Response, error) {
+					<-req.Context().Done()
+					return nil, req.Context().Err()
+				})
+				client := newClient(t, silent, withBreaker(3, time.Minute))
+				call := func() error {
+					ctx, cancel := tt.end(t.Context())
+					defer cancel()
+					return client.SetOnlineVisibility(ctx, zapi.OnlineAll)
+				}
+				for range 3 {
+					require.ErrorIs(t, call(), tt.want)
+				}
+				if tt.opens {
+					require.ErrorIs(t, call(), gobreaker.ErrOpenState)
+				} else {
+					require.ErrorIs(t, call(), tt.want)
+				}
+			})
 		})
-		client := newClient(t, silent, withBreaker(3, time.Minute))
-		call := func() error {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			defer cancel()
-			return client.SetOnlineVisibility(ctx, zapi.OnlineAll)
-		}
-		for range 3 {
-			require.ErrorIs(t, call(), context.DeadlineExceeded)
-		}
-		require.ErrorIs(t, call(), gobreaker.ErrOpenState)
-	})
+	}
 }
 
 func TestTheBreakerClosesAgain(t *testing.T) {
