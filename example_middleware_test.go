@@ -27,11 +27,12 @@ func (t countedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 // Tracing and metrics such as otelhttp.NewTransport are given in the same way. They see no secret.
 func ExampleWithMiddleware() {
 	counts := make(map[int]int)
+	count := func(next http.RoundTripper) http.RoundTripper {
+		return countedTransport{next, counts}
+	}
 	server := zapitest.NewServer()
 	defer server.Close()
-	client, err := server.Client(zapi.WithMiddleware(func(next http.RoundTripper) http.RoundTripper {
-		return countedTransport{next, counts}
-	}))
+	client, err := server.Client(zapi.WithMiddleware(count))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -165,13 +165,15 @@ func ExampleClient_LogValue() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	withoutTime := func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
-			return slog.Attr{}
-		}
-		return a
+	options := &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr { // leaves out the time
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
 	}
-	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
+	logger := slog.New(slog.NewTextHandler(os.Stdout, options))
 	logger.Info("ready", "number", client)
 	// Output: level=INFO msg=ready number=3C01D5A4B6
 }
