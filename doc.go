@@ -1,10 +1,24 @@
-// Package zapi sets the privacy of WhatsApp numbers that are connected through Z-API: who sees last seen, the profile
-// photo, the online state and the description, who may add the number to groups, whether read receipts go out, and how
-// long messages stay. Blacklists exclude single contacts.
+// Package zapi sets the privacy of WhatsApp numbers that are connected through Z-API. The calls of a [Client]:
 //
-//	client, err := zapi.NewClient(zapi.Credentials{InstanceID: …, Token: …, ClientToken: …})
-//	…
-//	err = client.SetLastSeen(ctx, zapi.VisibilityContactBlacklist, zapi.Disallow("+55 44 91111-1111"))
+//   - [Client.SetLastSeen]: who sees when the number was last online
+//   - [Client.SetPhotoVisibility]: who sees the profile photo
+//   - [Client.SetOnlineVisibility]: who sees that the number is online
+//   - [Client.SetDescriptionVisibility]: who sees the description of the profile
+//   - [Client.SetGroupAddPermission]: who may add the number to groups
+//   - [Client.SetReadReceipts]: whether read receipts go out
+//   - [Client.SetMessageDuration]: how long the messages of new chats stay
+//   - [Client.DisallowedContacts]: reads the blacklist of a setting
+//   - [Client.ReplaceBlacklist]: makes the blacklist of a setting match a list
+//   - [Client.Apply]: applies a [Policy], the privacy of an instance as one value
+//
+// A program makes a client with [NewClient] and calls it:
+//
+//	client, err := zapi.NewClient(creds)
+//	if err != nil {
+//		return err
+//	}
+//	return client.SetLastSeen(ctx, zapi.VisibilityContactBlacklist,
+//		zapi.Disallow("+55 44 91111-1111"))
 //
 // # Authentication
 //
@@ -64,8 +78,9 @@
 //
 // # Logs and traces
 //
-// [WithLogger] logs nothing that a server or a caller wrote. [WithMiddleware] takes tracing and metrics such as otelhttp,
-// which see the route with a placeholder for the token. [WithRateLimiter] paces all instances together.
+// [WithLogger] logs nothing that a server or a caller wrote. [WithInterceptor] wraps whole calls, and [WithMiddleware]
+// their requests, for tracing and metrics such as otelhttp; both see the route without the secrets. [WithRateLimiter]
+// paces all instances together.
 //
 // # Secrets
 //
