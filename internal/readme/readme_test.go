@@ -177,9 +177,6 @@ func (p page) resolve(t *testing.T, link string) (file string, place int) {
 	return file, slices.IndexFunc(target.headings, func(h heading) bool { return h.anchor == anchor })
 }
 
-// landing are the examples that the README already describes as they will be.
-var landing = []string{"config", "phones", "policy"}
-
 func TestLinks(t *testing.T) {
 	t.Parallel()
 	names := slices.Clone(others)
@@ -200,9 +197,6 @@ func TestLinks(t *testing.T) {
 				continue
 			}
 			file, place := p.resolve(t, link)
-			if strings.HasPrefix(file, "examples/") && slices.Contains(landing, path.Base(file)) {
-				continue
-			}
 			_, err := os.Stat(filepath.Join(root, file))
 			assert.NoError(t, err, "%s: %s", name, link)
 			if strings.Contains(link, "#") {
@@ -325,9 +319,6 @@ func TestExamples(t *testing.T) {
 	}
 	for _, row := range table {
 		name := row.code()
-		if slices.Contains(landing, name) {
-			continue
-		}
 		command := "go run ./examples/" + name
 		if _, err := os.Stat(filepath.Join(root, "examples", name, "go.mod")); err == nil {
 			command = "cd examples/" + name + " && go run ."

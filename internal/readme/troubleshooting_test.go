@@ -98,8 +98,7 @@ func causeErrors(t *testing.T) []string {
 	}
 
 	// No response.
-	server.FailNext(1, zapitest.Answer{Delay: time.Minute})
-	setPhoto(ctx, local, zapi.WithTimeout(time.Millisecond))
+	setPhoto(ctx, local, zapi.WithTransport(hanging{}), zapi.WithTimeout(time.Millisecond))
 	expired, cancel := context.WithTimeout(ctx, 0)
 	defer cancel()
 	setPhoto(expired, local)
@@ -147,6 +146,14 @@ type failing struct{ err error }
 
 func (f failing) RoundTrip(*http.Request) (*http.Response, error) {
 	return nil, &net.OpError{Op: "dial", Net: "tcp", Err: f.err}
+}
+
+// hanging is a transport that never gets a response.
+type hanging struct{}
+
+func (hanging) RoundTrip(req *http.Request) (*http.Response, error) {
+	<-req.Context().Done()
+	return nil, req.Context().Err()
 }
 
 // through returns a transport that sends everything to a proxy.
