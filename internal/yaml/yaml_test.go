@@ -18,8 +18,11 @@ var libraries = []struct {
 	marshal   func(any) ([]byte, error)
 }{
 	{"go.yaml.in/yaml/v3", yamlv3.Unmarshal, yamlv3.Marshal},
-	{"github.com/goccy/go-yaml", func(data []byte, dst any) error { return goccy.Unmarshal(data, dst) }, goccy.Marshal},
+	{"github.com/goccy/go-yaml", unmarshalGoccy, goccy.Marshal},
 }
+
+// unmarshalGoccy is goccy.Unmarshal without its options.
+func unmarshalGoccy(data []byte, dst any) error { return goccy.Unmarshal(data, dst) }
 
 // config is a program's own, with the types of zapi inside.
 type config struct {
