@@ -28,13 +28,16 @@ func (c *Client) DisallowedContacts(ctx context.Context, scope BlacklistScope) (
 		contacts, err = decodeContacts(m["disallowedContacts"])
 		return err
 	})
-	if err == nil && contacts == nil {
-		err = &TransportError{Op: opDisallowedContacts, Err: errIntercepted}
+	switch {
+	case err != nil:
+		return nil, err // also if an interceptor returned it after a success
+	case contacts == nil:
+		return nil, &TransportError{Op: opDisallowedContacts, Err: errNoList}
 	}
-	return contacts, err
+	return contacts, nil
 }
 
-var errIntercepted = errors.New("an interceptor returned nil without a response")
+var errNoList = errors.New("an interceptor returned nil without a response")
 
 // ReplaceBlacklist makes want the whole blacklist of one setting, sets the setting to CONTACT_BLACKLIST, and returns
 // what it changed. A setting that nobody could see is afterwards visible to all contacts that are not in want.

@@ -110,7 +110,7 @@ func (c *Client) ForInstance(creds Credentials) (*Client, error) {
 // With [WithTransport] it calls the CloseIdleConnections method of that transport, if it has one.
 func (c *Client) CloseIdleConnections() {
 	if c.validate("CloseIdleConnections") == nil {
-		c.shared.pool.current.Load().closeIdleConnections()
+		c.shared.pool.closeIdleConnections()
 	}
 }
 

@@ -25,12 +25,13 @@ const (
 
 var (
 	errRerouted   = errors.New("a middleware changed where the request goes; nothing was sent")
+	errNoContext  = errors.New("a middleware dropped the context of the request; nothing was sent")
 	errNoResponse = errors.New("the transport returned neither a response nor an error")
 	errTooLarge   = errors.New("the body is larger than 1 MiB")
 	errBadGzip    = errors.New("the body is not valid gzip")
 )
 
-// exchange travels in the context of a request so that lastHop knows whose request it is.
+// An exchange travels in the context of a request and tells lastHop which instance the request belongs to.
 type exchange struct {
 	secrets    sealed[*secrets]
 	instanceID string
@@ -42,7 +43,7 @@ type exchange struct {
 
 type exchangeKey struct{}
 
-// redactedBody is a body before and after its redaction.
+// A redactedBody is a body before and after its redaction.
 type redactedBody struct{ original, shown []byte }
 
 // routePath returns where a request goes, below the base URL.
@@ -50,7 +51,7 @@ func routePath(instanceID, token, op string) string {
 	return "/instances/" + instanceID + "/token/" + token + "/" + op
 }
 
-// original undoes the redaction of body, unless a middleware replaced it: a secret may be a word such as "success".
+// original undoes the redaction of body, unless a middleware replaced it: a secret may equal a word of the response.
 func (x *exchange) original(body []byte) []byte {
 	if seal := x.redacted.Load(); seal != nil {
 		if b := (*seal)(); bytes.Equal(body, b.shown) {
@@ -60,12 +61,12 @@ func (x *exchange) original(body []byte) []byte {
 	return body
 }
 
-// networkError marks a failure of the network, which may pass. The refusal of a middleware would be repeated.
+// A networkError is a failure that a retry may avoid. Errors of middleware are not wrapped in it.
 type networkError struct{ error }
 
 func (e networkError) Unwrap() error { return e.error }
 
-// lastHop puts the secrets into a copy of each request and redacts them in each response. What is above it, resty and
+// A lastHop puts the secrets into a copy of each request and redacts them in each response. What is above it, resty and
 // middleware, never holds one.
 type lastHop struct {
 	next http.RoundTripper
@@ -74,11 +75,11 @@ type lastHop struct {
 
 func (h lastHop) RoundTrip(req *http.Request) (*http.Response, error) {
 	x, ok := req.Context().Value(exchangeKey{}).(*exchange)
-	if !ok || !h.expects(req, x) {
-		if req.Body != nil {
-			_ = req.Body.Close() // a RoundTripper must
-		}
-		return nil, errRerouted
+	if !ok {
+		return nil, refuse(req, errNoContext)
+	}
+	if !h.expects(req, x) {
+		return nil, refuse(req, errRerouted)
 	}
 	resp, err := h.next.RoundTrip(h.reveal(req, x))
 	if err != nil {
@@ -90,7 +91,15 @@ func (h lastHop) RoundTrip(req *http.Request) (*http.Response, error) {
 	return conceal(resp, req, x), nil
 }
 
-// classify marks the errors of a transport that may pass.
+// refuse closes the body of req, as a RoundTripper must, and returns err.
+func refuse(req *http.Request, err error) error {
+	if req.Body != nil {
+		_ = req.Body.Close()
+	}
+	return err
+}
+
+// classify wraps the errors of a transport that a retry may avoid in a networkError.
 func classify(err error, req *http.Request) error {
 	switch {
 	case errors.As(err, new(*tls.CertificateVerificationError)): // an attack or a mistake
@@ -139,7 +148,7 @@ func conceal(resp *http.Response, req *http.Request, x *exchange) *http.Response
 	redactor := x.secrets().redactor
 	original, err := readBody(bodyOf(resp))
 	if resp.Body != nil {
-		_ = resp.Body.Close() // read to its end or given up: its error would tell nothing new
+		_ = resp.Body.Close() // read to its end or given up: the error of Close adds nothing
 	}
 	body := &shownBody{text: redactor.redact(string(original)), err: err}
 	switch {
@@ -161,7 +170,7 @@ func conceal(resp *http.Response, req *http.Request, x *exchange) *http.Response
 	return &shown
 }
 
-// shownBody is a body as middleware may see it. It ends as the real one ended.
+// A shownBody is a body as middleware may see it. It ends as the real one ended.
 type shownBody struct {
 	text string // the part not read yet
 	err  error  // nil for a complete body
@@ -202,7 +211,7 @@ type failingReader struct{ err error }
 
 func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
 
-// readBody reads at most [maxResponseBody] bytes. The error is nil only if that was all.
+// readBody reads at most [maxResponseBody] bytes. The error is nil only if the body ended within that limit.
 func readBody(body io.Reader) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(body, maxResponseBody+1))
 	switch {

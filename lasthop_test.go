@@ -391,14 +391,13 @@ func TestBodiesAreClosed(t *testing.T) {
 func TestMiddlewareCannotTakeTheSecretsElsewhere(t *testing.T) {
 	t.Parallel()
 	changes := map[string]func(*http.Request){
-		"host":    func(req *http.Request) { req.URL.Host = "evil.example.com" },
-		"scheme":  func(req *http.Request) { req.URL.Scheme = "http" },
-		"path":    func(req *http.Request) { req.URL.Path = "/collect" },
-		"suffix":  func(req *http.Request) { req.URL.Path += "/../read-receipts" },
-		"prefix":  func(req *http.Request) { req.URL.Path = "/elsewhere" + req.URL.Path },
-		"method":  func(req *http.Request) { req.Method = http.MethodGet },
-		"body":    func(req *http.Request) { req.Body, req.URL.Host = nil, "evil.example.com" },
-		"context": func(req *http.Request) { *req = *req.WithContext(context.Background()) },
+		"host":   func(req *http.Request) { req.URL.Host = "evil.example.com" },
+		"scheme": func(req *http.Request) { req.URL.Scheme = "http" },
+		"path":   func(req *http.Request) { req.URL.Path = "/collect" },
+		"suffix": func(req *http.Request) { req.URL.Path += "/../read-receipts" },
+		"prefix": func(req *http.Request) { req.URL.Path = "/elsewhere" + req.URL.Path },
+		"method": func(req *http.Request) { req.Method = http.MethodGet },
+		"body":   func(req *http.Request) { req.Body, req.URL.Host = nil, "evil.example.com" },
 	}
 	for name, change := range changes {
 		t.Run(name, func(t *testing.T) {
@@ -501,7 +500,7 @@ func TestMiddlewareSeesNoSecretInOddPlaces(t *testing.T) {
 			return "HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n" + c.ClientToken + "\r\n\r\n"
 		},
 		"the name of a header field": func(c zapi.Credentials) string {
-			return "HTTP/1.1 403 Forbidden\r\nX-" + c.ClientToken + ": 1\r\n" + strings.ToLower(c.Token) + ": 2\r\nContent-Length: 2\r\n\r\n{}"
+			return "HTTP/1.1 403 Forbidden\r\nX-" + c.ClientToken + ": 1\r\n" + strings.ToLower(c.Token) + ": 2\r\nY-" + strings.ReplaceAll(c.Token, "-", "%2d") + ": 3\r\nContent-Length: 2\r\n\r\n{}"
 		},
 	}
 	for name, response := range responses {
@@ -526,6 +525,7 @@ func TestMiddlewareSeesNoSecretInOddPlaces(t *testing.T) {
 			assertNoSecret(t, strings.ToLower(seen.String()), "middleware")
 			for _, secret := range []string{creds.Token, creds.ClientToken} {
 				assert.NotContains(t, strings.ToLower(seen.String()), strings.ToLower(secret))
+				assert.NotContains(t, strings.ToLower(seen.String()), strings.ReplaceAll(strings.ToLower(secret), "-", "%2d"))
 			}
 		})
 	}
@@ -593,4 +593,15 @@ func TestMissingResponder(t *testing.T) {
 			assertNoSecret(t, err.Error(), "error")
 		})
 	}
+}
+
+func TestMiddlewareThatDropsTheContext(t *testing.T) {
+	t.Parallel()
+	api := newMockAPI(succeeding)
+	err := setOnline(t.Context(), api.client(t, before(func(req *http.Request) error {
+		*req = *req.WithContext(context.Background())
+		return nil
+	})))
+	require.EqualError(t, err, "zapi: privacy/online: no response: a middleware dropped the context of the request; nothing was sent")
+	assert.Empty(t, api.requests())
 }

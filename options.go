@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -313,8 +314,10 @@ func (c *config) roundTripper(pool *pool, base *url.URL) (http.RoundTripper, err
 func parseBaseURL(rawURL string, insecureHTTP bool) (base *url.URL, reason string) {
 	base, err := url.Parse(rawURL)
 	switch {
-	case err != nil || base.Hostname() == "":
+	case err != nil || base.Hostname() == "" || !isPort(base.Port()):
 		return nil, "must be an absolute URL with a host"
+	case strings.ContainsFunc(rawURL, isUnprintable):
+		return nil, "must be printable ASCII without spaces"
 	case base.User != nil, strings.ContainsAny(rawURL, "?#"):
 		return nil, "must not have user info, query or fragment"
 	case base.Scheme == "http" && !insecureHTTP && !isLoopback(base.Hostname()):
@@ -329,6 +332,12 @@ func parseBaseURL(rawURL string, insecureHTTP bool) (base *url.URL, reason strin
 	base.RawPath = strings.TrimRight(base.EscapedPath(), "/")
 	base.Path, _ = url.PathUnescape(base.RawPath) // cannot fail: EscapedPath is valid
 	return base, ""
+}
+
+// isPort reports whether port is empty or a port that can be dialed.
+func isPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }
 
 func isLoopback(host string) bool {

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // A Policy is the privacy of an instance as one value, to be kept in a file or a database column and applied with
@@ -115,8 +116,10 @@ func (p Policy) MarshalYAML() (any, error) {
 	return value, err
 }
 
-// UnmarshalYAML replaces p. It has the form that YAML libraries call, and is as strict as the JSON: phones must be quoted,
-// as they are strings. If it returns an error, p is left unchanged.
+// UnmarshalYAML replaces p. YAML libraries call it, and it is as strict as the JSON: phones must be quoted, as they are
+// strings. If it returns an error, p is left unchanged.
+//
+// Libraries do not call it for an empty file, which leaves p unchanged, and read only the first document of a file.
 func (p *Policy) UnmarshalYAML(unmarshal func(any) error) error {
 	var value any
 	if err := unmarshal(&value); err != nil {
@@ -124,7 +127,7 @@ func (p *Policy) UnmarshalYAML(unmarshal func(any) error) error {
 	}
 	data, err := json.Marshal(value)
 	if err != nil {
-		return &ValidationError{opPolicy, "", "must be a mapping with strings as keys"}
+		return &ValidationError{opPolicy, "", "must hold only what JSON can hold, with strings as keys"}
 	}
 	return p.UnmarshalJSON(data)
 }
@@ -276,6 +279,14 @@ func inside(key string, err error) error {
 
 const maxKeyText = 64 // bytes of an unknown key that an error shows
 
+// shownKey returns an unknown key for an error. One with digits may be a phone.
+func shownKey(key string) string {
+	if strings.ContainsFunc(key, unicode.IsDigit) {
+		return "…"
+	}
+	return shorten(key, maxKeyText)
+}
+
 // readObject returns the members of a JSON object without those that are null. Keys are matched exactly; an unknown or
 // repeated one is an error.
 func readObject(data []byte, keys ...string) (members, error) {
@@ -285,7 +296,7 @@ func readObject(data []byte, keys ...string) (members, error) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(m)) { // sorted so that the same data returns the same error
 		if !slices.Contains(keys, key) {
-			return nil, &ValidationError{opPolicy, shorten(key, maxKeyText), "is unknown; the keys are " + strings.Join(keys, ", ")}
+			return nil, &ValidationError{opPolicy, shownKey(key), "is unknown; the keys are " + strings.Join(keys, ", ")}
 		}
 	}
 	if len(repeated) > 0 {

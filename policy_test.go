@@ -240,6 +240,8 @@ func TestPolicyJSONIsStrict(t *testing.T) {
 		{"key in another case", `{"lastseen":{"visibility":"ALL"}}`, "lastseen: " + keys},
 		{"unknown key with null", `{"status":null}`, "status: " + keys},
 		{"unknown key of an audience with null", `{"photo":{"visibility":"ALL","but":null}}`, "photo.but: is unknown; the keys are visibility, except"},
+		{"a phone as a key", `{"+55 44 91111-1111":null}`, "…: " + keys},
+		{"a phone as a key of an audience", `{"photo":{"visibility":"CONTACT_BLACKLIST","5544911111111":[]}}`, "photo.…: is unknown; the keys are visibility, except"},
 		{"long key", `{"` + strings.Repeat("x", 500) + `":1}`, strings.Repeat("x", 61) + "…: " + keys},
 		{"unknown key of an audience", `{"photo":{"visibility":"ALL","but":[]}}`, "photo.but: is unknown; the keys are visibility, except"},
 		{"key twice", `{"online":"ALL","online":"SAME_LAST_SEEN"}`, "online: must not be repeated"},
@@ -344,7 +346,7 @@ func TestPolicyYAML(t *testing.T) {
 	}{
 		{"unknown key", map[string]any{"lastseen": "ALL"}, nil, "zapi: policy: lastseen: is unknown; the keys are lastSeen, photo, description, groupAdd, online, readReceipts, messageDuration"},
 		{"phone as a number", map[string]any{"photo": map[string]any{"visibility": "CONTACT_BLACKLIST", "except": []any{5544911111111}}}, nil, "zapi: policy: photo.except: must be a list of phones, each a string"},
-		{"key that is no string", map[any]any{1: "ALL"}, nil, "zapi: policy: must be a mapping with strings as keys"},
+		{"key that is no string", map[any]any{1: "ALL"}, nil, "zapi: policy: must hold only what JSON can hold, with strings as keys"},
 		{"list", []any{}, nil, "zapi: policy: must be an object"},
 		{"what the library refuses", nil, broken, "line 3: did not find expected key"},
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -13,21 +15,26 @@ const (
 	idlePerHost  = 512 // so that bursts of some hundred calls reuse their connections
 	pingInterval = 10 * time.Second
 	pingTimeout  = 5 * time.Second
+	maxIdle      = 90 * time.Second // after which http.DefaultTransport closes an idle connection
 )
 
-// pool sends requests over connections that it gives up when they may be dead. A NAT or a load balancer can forget a
-// connection without a word: HTTP/2 would then send every later request down that connection, and HTTP/1.1 each attempt
-// down the next dead one.
+// A pool sends requests and retires connections that may be dead. A NAT or a load balancer can forget connections without
+// closing them: HTTP/2 would then send every later request down the dead connection, and HTTP/1.1 each attempt down the
+// next dead one.
 type pool struct {
 	start        time.Time
-	current      atomic.Pointer[generation]
 	newTransport func() http.RoundTripper // nil for a transport of the caller, which is never replaced
+	current      atomic.Pointer[generation]
+
+	mu      sync.Mutex
+	retired []*generation // whose last requests may still be under way
 }
 
-// generation is one transport of a pool.
+// A generation is one transport of a pool.
 type generation struct {
 	http.RoundTripper
 	lastResponse atomic.Int64 // when it came, as a time.Duration since the start of the pool; 0 for none
+	retiredAt    time.Duration
 }
 
 // newPool returns a pool over clones of template. Its pings end the calls that wait on a dead HTTP/2 connection.
@@ -52,12 +59,11 @@ func newCallerPool(transport http.RoundTripper) *pool {
 }
 
 func (p *pool) RoundTrip(req *http.Request) (*http.Response, error) {
-	g := p.current.Load()
-	began := time.Since(p.start)
+	g, began := p.current.Load(), time.Since(p.start)
 	resp, err := g.RoundTrip(req)
 	switch {
 	case err != nil:
-		p.suspect(req.Context(), g, began)
+		p.failed(req.Context(), g, began)
 	case resp != nil:
 		g.lastResponse.Store(int64(max(1, time.Since(p.start))))
 		if resp.Body != nil {
@@ -67,26 +73,42 @@ func (p *pool) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// suspect gives up the connections of g if the request that began then ran into its deadline, and g has responded before
-// but not during the second half of that time. So neither a server that is slow from the start nor one slow response
-// among many costs the other connections. Requests that wait on g go on.
-func (p *pool) suspect(ctx context.Context, g *generation, began time.Duration) {
+// failed retires connections after a request on g, which began at that time, ran into its deadline.
+//
+// The idle connections of HTTP/1.1 are closed at once. The one connection of HTTP/2 is busy, so g is replaced, unless
+// it responded during the second half of that time: then it is alive, and this response was slow. A server that never
+// responded is slow, too: dialing it again and again would not help.
+func (p *pool) failed(ctx context.Context, g *generation, began time.Duration) {
 	if !errors.Is(contextErr(ctx), context.DeadlineExceeded) {
 		return
 	}
-	last, middle := g.lastResponse.Load(), (began+time.Since(p.start))/2
-	if last == 0 || last > int64(middle) || !g.lastResponse.CompareAndSwap(last, 0) {
+	now, last := time.Since(p.start), g.lastResponse.Load()
+	if last == 0 {
 		return
 	}
-	if p.newTransport != nil {
-		p.current.CompareAndSwap(g, &generation{RoundTripper: p.newTransport()})
+	if last <= int64((began+now)/2) && g.lastResponse.CompareAndSwap(last, 0) && p.newTransport != nil {
+		p.replace(g, now)
 	}
 	g.closeIdleConnections()
 }
 
-// leave closes the connections of a generation that was given up, once its last request leaves them idle.
-func (p *pool) leave(g *generation) {
-	if p.current.Load() != g {
+// replace makes later requests use a new transport. Those that wait on g go on.
+func (p *pool) replace(g *generation, now time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.current.CompareAndSwap(g, &generation{RoundTripper: p.newTransport()}) {
+		return
+	}
+	g.retiredAt = now
+	p.retired = append(slices.DeleteFunc(p.retired, func(old *generation) bool { return now-old.retiredAt > 2*maxIdle }), g)
+}
+
+// closeIdleConnections closes those of the current and of all retired transports.
+func (p *pool) closeIdleConnections() {
+	p.current.Load().closeIdleConnections()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, g := range p.retired {
 		g.closeIdleConnections()
 	}
 }
@@ -98,7 +120,7 @@ func (g *generation) closeIdleConnections() {
 	}
 }
 
-// pooledBody is the body of a response: its connection may die while it is read.
+// A pooledBody is the body of a response. Its connection may die while it is read.
 type pooledBody struct {
 	io.ReadCloser
 
@@ -111,12 +133,16 @@ type pooledBody struct {
 func (b *pooledBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
-		b.pool.suspect(b.ctx, b.from, b.began)
+		b.pool.failed(b.ctx, b.from, b.began)
 	}
 	return n, err
 }
 
+// Close closes the connection of a retired transport, too, which nobody will use again.
 func (b *pooledBody) Close() error {
-	defer b.pool.leave(b.from)
-	return b.ReadCloser.Close()
+	err := b.ReadCloser.Close()
+	if b.pool.current.Load() != b.from {
+		b.from.closeIdleConnections()
+	}
+	return err
 }

@@ -97,6 +97,31 @@ func TestDeadConnectionsCostOneAttempt(t *testing.T) {
 	}
 }
 
+// One connection that stays alive must not vouch for those that died.
+func TestDeadConnectionsBesideALiveOne(t *testing.T) {
+	t.Parallel()
+	server := newDying(t)
+	client, err := zapi.NewClient(creds, zapi.WithBaseURL(server.URL), zapi.WithTimeout(300*time.Millisecond),
+		zapi.WithRetry(zapi.RetryPolicy{MaxAttempts: 2, MinWait: time.Millisecond, MaxWait: time.Millisecond}))
+	require.NoError(t, err)
+	t.Cleanup(client.CloseIdleConnections)
+	server.warm(t, client, 33)
+	server.dead.Store(32) // the last one may or may not be the next to be used
+	ctx, cancel := context.WithCancel(t.Context())
+	var busy, calls sync.WaitGroup
+	busy.Go(func() {
+		for ctx.Err() == nil {
+			_ = setOnline(ctx, client)
+		}
+	})
+	for range 8 {
+		calls.Go(func() { assert.NoError(t, setOnline(t.Context(), client)) })
+	}
+	calls.Wait()
+	cancel()
+	busy.Wait()
+}
+
 // closes counts how often its idle connections are closed.
 type closes struct {
 	http.RoundTripper

@@ -36,7 +36,7 @@ const (
 	minSecret = 6 // bytes; a shorter secret is a test value, and part of every response
 )
 
-// redactor lists the secrets to redact, the longest first.
+// A redactor lists the secrets to redact, the longest first.
 type redactor []string
 
 func newRedactor(values ...string) redactor {
@@ -50,42 +50,44 @@ func newRedactor(values ...string) redactor {
 	return r
 }
 
-// redact returns text with a mask in the place of each secret, also where URL, JSON, HTML or Go escape some of its
-// characters.
+// in reports whether text quotes a secret.
+func (r redactor) in(text string) bool { return r.redact(text) != text }
+
+// redact returns text with a mask in the place of each secret, also where characters of it are escaped.
 func (r redactor) redact(text string) string {
+	if strings.ContainsAny(text, escapeMarks) {
+		text = r.redactEscaped(text)
+	}
 	for _, secret := range r {
 		text = strings.ReplaceAll(text, secret, mask)
-	}
-	if !strings.ContainsAny(text, `%&\`) {
-		return text // nothing is escaped
-	}
-	for _, secret := range r {
-		text = escaped(secret).ReplaceAllLiteralString(text, mask)
 	}
 	return text
 }
 
-// in reports whether text quotes a secret.
-func (r redactor) in(text string) bool { return r.redact(text) != text }
-
-// escaped returns a pattern for secret with any of its characters escaped. Secrets are printable ASCII.
-func escaped(secret string) *regexp.Regexp {
-	named := map[byte]string{'"': "quot", '&': "amp", '\'': "apos", '<': "lt", '>': "gt"}
-	var pattern strings.Builder
-	for _, c := range []byte(secret) {
-		fmt.Fprintf(&pattern, `(?:\\+(?i:u00|x)(?i:%02x)|\\*(?:%s`, c, regexp.QuoteMeta(string(c))) // JSON and Go; as it is
-		fmt.Fprintf(&pattern, `|%%(?:25)*(?i:%02x)`, c)                                             // URL
-		fmt.Fprintf(&pattern, `|&(?:amp;)*#(?:0*%d|[xX]0*(?i:%x));`, c, c)                          // HTML by number
-		if name, ok := named[c]; ok {
-			fmt.Fprintf(&pattern, `|&(?:amp;)*%s;`, name) // HTML by name
+// redactEscaped finds secrets in text without its escapes, and masks what stands there in text.
+func (r redactor) redactEscaped(text string) string {
+	for _, secret := range r {
+		plain, offsets := unescape(text)
+		secret, _ = unescape(secret) // which may hold what looks like an escape
+		var redacted strings.Builder
+		done := 0 // bytes of text
+		for at := 0; ; {
+			i := strings.Index(plain[at:], secret)
+			if i < 0 {
+				break
+			}
+			start, end := at+i, at+i+len(secret)
+			redacted.WriteString(text[done:offsets[start]])
+			redacted.WriteString(mask)
+			at, done = end, int(offsets[end])
 		}
-		pattern.WriteString("))")
+		text = redacted.String() + text[done:]
 	}
-	return regexp.MustCompile(pattern.String())
+	return text
 }
 
-// redactHeader returns header without secrets and without the fields that no longer hold: the encoding of a body that
-// has been decoded and the target of a redirect that is not followed.
+// redactHeader returns header without secrets, without Content-Encoding, as the body is decoded, and without Location, as
+// redirects are not followed.
 func (r redactor) redactHeader(header http.Header) http.Header {
 	if !r.inHeader(header) {
 		return header
@@ -114,10 +116,10 @@ func (r redactor) inHeader(header http.Header) bool {
 	return false
 }
 
-// inName reports whether the name of a header field quotes a secret. Its case is that of net/http.
+// inName reports whether the name of a header field quotes a secret. net/http changes the case of names.
 func (r redactor) inName(name string) bool {
 	return slices.ContainsFunc(r, func(secret string) bool {
-		return len(secret) <= len(name) && strings.Contains(strings.ToLower(name), strings.ToLower(secret))
+		return len(secret) <= len(name) && redactor{strings.ToLower(secret)}.in(strings.ToLower(name))
 	})
 }
 

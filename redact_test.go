@@ -48,6 +48,7 @@ func quotes(secret string) []string {
 		url.PathEscape(secret), url.QueryEscape(secret), percent.String(), numbered.String(), unicode.String(),
 		strings.ReplaceAll(secret, "/", `\/`), strings.NewReplacer("/", "&#x2F;", "&", "&amp;", "'", "&#39;").Replace(secret),
 		html.EscapeString(string(inJSON[1 : len(inJSON)-1])), url.PathEscape(url.PathEscape(secret)),
+		strings.NewReplacer("&", `\u0026amp;`, "<", `\u0026lt;`, `"`, `\u0026#34;`, "/", `\u00252F`, "'", `%26%2339%3B`).Replace(secret),
 		hex.EncodeToString([]byte(secret)),
 	}
 }
@@ -449,5 +450,32 @@ func TestErrorTypesOfTheTransportAreKept(t *testing.T) {
 		if what != "assertion" {
 			assertNoSecret(t, text, what)
 		}
+	}
+}
+
+func TestSecretWithinTheOther(t *testing.T) {
+	t.Parallel()
+	c := zapi.Credentials{InstanceID: "1", Token: "TOKENTOKEN", ClientToken: "x/TOKENTOKEN/y1234567"}
+	client, err := zapi.NewClient(c, zapi.WithTransport(newMockAPI(responding(400, `{"error":"x\/TOKENTOKEN\/y1234567 TOKENTOKEN"}`))))
+	require.NoError(t, err)
+	var apiErr *zapi.APIError
+	require.ErrorAs(t, setOnline(t.Context(), client), &apiErr)
+	assert.Equal(t, `{"error":"[REDACTED] [REDACTED]"}`, string(apiErr.Body))
+}
+
+// Redaction runs outside every timeout, so a server must not be able to make it slow.
+func TestRedactionIsCheap(t *testing.T) {
+	t.Parallel()
+	many := http.Header{"A": slices.Repeat([]string{"%"}, 9000), "Location": {"%"}}
+	for name, response := range map[string]httpmock.Responder{
+		"headers": responding(200, `{"success":true}`).HeaderSet(many),
+		"percent": responding(503, strings.Repeat("%25", 1<<18)),
+		"slashes": responding(503, strings.Repeat(`\`, 1<<20)),
+		"HTML":    responding(503, strings.Repeat("&amp;", 1<<17)),
+	} {
+		client := newClient(t, response)
+		start := time.Now()
+		_ = setOnline(t.Context(), client)
+		assert.Less(t, time.Since(start), 3*time.Second, name)
 	}
 }
