@@ -40,14 +40,14 @@ func (c *Client) DisallowedContacts(ctx context.Context, scope BlacklistScope) (
 var errNoList = errors.New("an interceptor returned nil without a response")
 
 // ReplaceBlacklist makes want the whole blacklist of one setting, sets the setting to CONTACT_BLACKLIST, and returns
-// what it changed. A setting that nobody could see is afterwards visible to all contacts that are not in want.
+// what it changed. If the setting was NONE, it becomes visible to all contacts that are not in want.
 //
 // It reads the list, compares both as sets and sends the difference in one request. If there is none, it still sends
 // an empty change, as the API does not tell whether the setting uses its list.
 //
 // scope is as for [Client.DisallowedContacts]. want is checked like the phones of a [BlacklistChange] and may name a
 // contact twice. Phones are compared as the API lists them: for a Brazilian number with the ninth digit, such as
-// 5544991111111, it may list 554491111111, and want must then name that. Blank entries of the list are skipped.
+// 5544991111111, it may list 554491111111, and want must then name that. Entries that are empty or only spaces are skipped.
 //
 // A private id, digits@lid, is a contact of its own: the API does not tell its phone. Put it into want
 // as DisallowedContacts returns it, or it is removed. Removals are sent before additions, so that a contact wanted
@@ -129,8 +129,8 @@ func decodeContacts(raw json.RawMessage) ([]string, error) {
 	return contacts, nil
 }
 
-// diffContacts returns what turns the list into the wanted set. A listed contact of unknown form can only be removed, and a
-// blank one not even that.
+// diffContacts returns what turns the list into the wanted set. Listed contacts of unknown form are removed as they stand;
+// empty ones, and those of only spaces, are skipped.
 func diffContacts(listed, wanted []string) BlacklistDiff {
 	missing := make(map[string]bool, len(wanted)) // false once it is listed or added
 	for _, contact := range wanted {

@@ -32,7 +32,7 @@ const (
 	opDisallowedContacts = "privacy/disallowed-contacts"
 )
 
-// request is one call, validated and encoded.
+// A request is one call, validated and encoded.
 type request struct {
 	op     string // the route, such as "privacy/last-seen"
 	method string
@@ -40,12 +40,12 @@ type request struct {
 	body   []byte // JSON; nil for none, empty for a POST without a body
 }
 
-// result is how one attempt ended.
+// A result is how one attempt ended.
 type result struct {
 	status     int   // 0 without a response
 	err        error // nil, an *APIError or a *TransportError
 	retryable  bool
-	retryAfter time.Duration // what the API asked for; 0 without such a wish
+	retryAfter time.Duration // what the API asked for; 0 if it did not ask
 }
 
 // post sends a setting and expects the documented {"success": true}.
@@ -82,7 +82,7 @@ func (c *Client) do(ctx context.Context, r request, decode decoder) error {
 	return asCallError(r.op, next(ctx))
 }
 
-// asCallError returns err as one of the three errors of a call: an interceptor may return one of its own.
+// asCallError wraps an error of an interceptor's own, so that every error of a call is one of three.
 func asCallError(op string, err error) error {
 	if err == nil || errors.As(err, new(*ValidationError)) || errors.As(err, new(*APIError)) || errors.As(err, new(*TransportError)) {
 		return err

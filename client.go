@@ -58,14 +58,14 @@ func (c Credentials) validate(op string, clientTokenOptional bool) error {
 	}
 	switch {
 	case c.ClientToken == "" && !clientTokenOptional:
-		return &ValidationError{op, "ClientToken", "must not be empty: set ZAPI_CLIENT_TOKEN, or give WithoutClientToken if the account has none"}
+		return &ValidationError{op, "ClientToken", "must not be empty: set ZAPI_CLIENT_TOKEN, or use WithoutClientToken if the account has none"}
 	case strings.ContainsFunc(c.ClientToken, isUnprintable):
 		return &ValidationError{op, "ClientToken", "must be printable ASCII without spaces"}
 	}
 	return nil
 }
 
-// isUnprintable reports whether r is no printable ASCII, or a space: such characters come with a paste.
+// isUnprintable reports whether r is a space or not printable ASCII. Pasted text may hold such characters.
 func isUnprintable(r rune) bool { return r <= ' ' || r > '~' }
 
 // A Client sets the privacy of one instance. It is immutable and safe for concurrent use. [NewClient] and
@@ -105,8 +105,8 @@ func (c *Client) ForInstance(creds Credentials) (*Client, error) {
 	return &Client{c.shared, creds.InstanceID, sealSecrets(creds)}, nil
 }
 
-// CloseIdleConnections closes the idle connections of all clients that share them. Call it when a program drops its
-// clients: they would otherwise stay open for 90 seconds. Most programs make one client with [NewClient] and never need it.
+// CloseIdleConnections closes the idle connections of all clients that share them. Without it they stay open for
+// 90 seconds. Call it when a program drops its clients; one that makes a single client with [NewClient] never needs it.
 // With [WithTransport] it calls the CloseIdleConnections method of that transport, if it has one.
 func (c *Client) CloseIdleConnections() {
 	if c.validate("CloseIdleConnections") == nil {

@@ -190,7 +190,7 @@ func TestCredentialsFromEnv(t *testing.T) {
 			assert.Equal(t, zapi.Credentials{InstanceID: tt.instance, Token: tt.token, ClientToken: tt.token2}, got)
 			_, err = zapi.NewClient(got)
 			if tt.token2 == "" {
-				require.EqualError(t, err, "zapi: NewClient: ClientToken: must not be empty: set ZAPI_CLIENT_TOKEN, or give WithoutClientToken if the account has none")
+				require.EqualError(t, err, "zapi: NewClient: ClientToken: must not be empty: set ZAPI_CLIENT_TOKEN, or use WithoutClientToken if the account has none")
 				_, err = zapi.NewClient(got, zapi.WithoutClientToken())
 			}
 			require.NoError(t, err)

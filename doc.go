@@ -39,7 +39,7 @@
 //
 // # Errors
 //
-// Every error of a call is one of three, which tell what happened:
+// Every error of a call is one of three types:
 //
 //   - [*ValidationError]: nothing was sent. The program or its input is wrong.
 //   - [*APIError]: the API responded, and the response is not a success.
@@ -62,14 +62,14 @@
 //   - the status 429, 500, 502, 503 or 504
 //
 // It is not tried again after:
-//   - any other status, a redirect, success false, or a 200 that is not the documented response
+//   - any other status, a redirect, success is false, or a 200 that is not the documented response
 //   - a body over 1 MiB
 //   - a certificate that does not verify
 //   - an error of a middleware or of the rate limiter
 //   - the caller's cancellation or deadline
 //
 // The wait is random and grows exponentially, so that clients that failed together do not return together. A Retry-After
-// of up to MaxWait is waited exactly. If it is longer, or if the wait would exceed the caller's deadline, the call fails
+// of up to MaxWait is waited for exactly. If it is longer, or if the wait would exceed the caller's deadline, the call fails
 // at once, and [APIError].RetryAfter holds what the API asked for.
 //
 // The timeout of one attempt, [WithTimeout], does not match [context.DeadlineExceeded], which means the caller's

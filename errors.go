@@ -60,7 +60,7 @@ type APIError struct {
 	Attempts   int           // attempts made; see [TransportError]
 	Body       []byte        // the first 4 KiB of the response
 
-	kind   error  // set if StatusCode and Code do not tell
+	kind   error  // set if StatusCode and Code do not determine it
 	reason string // what is wrong with the response, in words of this package
 }
 
@@ -185,7 +185,7 @@ func kindOfText(code string) error {
 	return nil
 }
 
-// attemptsText follows the text of a server, which could otherwise be long enough to cut it off.
+// attemptsText is appended after shortening, so that a long text cannot cut it off.
 func attemptsText(attempts int) string {
 	if attempts < 2 {
 		return ""
@@ -199,7 +199,7 @@ const (
 	maxErrorBody = 4 << 10
 )
 
-// errorText joins parts to one short printable line, whatever the server sent.
+// errorText joins parts into one short printable line, whatever the server sent.
 func errorText(parts ...string) string {
 	parts = slices.DeleteFunc(parts, func(part string) bool { return part == "" })
 	text := "zapi: " + strings.Join(parts, ": ")

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// callLog writes the lines of one call. It logs only what is listed here: no URL, no header, no body, and nothing that a
+// A callLog writes the lines of one call. It logs only what is listed here: no URL, no header, no body, and nothing that a
 // server or a caller wrote. Without a logger it is nil and does nothing.
 type callLog struct {
 	ctx            context.Context

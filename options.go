@@ -25,7 +25,7 @@ const (
 // An Option changes a default of [NewClient].
 type Option func(*config) error
 
-// config collects the options. Whether they fit together is checked once all are in.
+// A config collects the options. Whether they fit together is checked once all are in.
 type config struct {
 	baseURL             string
 	transport           http.RoundTripper
@@ -59,8 +59,8 @@ func WithBaseURL(rawURL string) Option {
 // It is the last hop, and the only one that sees the real path and the Client-Token.
 //
 // The default is a clone of [http.DefaultTransport] with 512 idle connections per host and HTTP/2 pings. When an attempt
-// times out on it, later attempts use new connections, as the others may be dead, too. A transport given here stays: its
-// CloseIdleConnections is called instead, if it has that method.
+// times out on it, later attempts use new connections, as the others may be dead, too. A transport given here is never
+// replaced: its CloseIdleConnections method is called instead, if it has one.
 func WithTransport(rt http.RoundTripper) Option {
 	return func(c *config) error {
 		if isNil(rt) {
@@ -93,8 +93,8 @@ type Call struct {
 	InstanceID string
 }
 
-// An Interceptor is called in the place of a call, and makes the call by calling next. The error of next is the one that
-// the caller would get. It may call next again, or not at all.
+// An Interceptor wraps a call. It makes the call with next, whose error is the one that the caller would get. It may call
+// next again, or not at all.
 type Interceptor func(ctx context.Context, call Call, next func(context.Context) error) error
 
 // WithInterceptor wraps whole calls, retries included, for traces, metrics and circuit breakers. The first is the outermost.
@@ -147,7 +147,7 @@ func WithRetry(p RetryPolicy) Option {
 
 // A RateLimiter paces requests. A *rate.Limiter of golang.org/x/time is one.
 type RateLimiter interface {
-	// Wait returns nil when a request may be sent, or an error if it must not be.
+	// Wait blocks until a request may be sent, or returns an error.
 	Wait(ctx context.Context) error
 }
 
@@ -165,7 +165,7 @@ func WithRateLimiter(l RateLimiter) Option {
 
 // WithLogger logs each attempt at level debug, with operation, instance, attempt, status, duration and the wait that
 // follows, and each call that fails at level warn. Status 0 means no response. URLs, headers, bodies and phones are
-// never logged, and refused input is not logged, as nothing was sent. By default nothing is logged.
+// never logged, and calls that are refused before sending are not logged. By default nothing is logged.
 //
 // The attribute failure is the kind of an [*APIError], such as "rate limited", or "refused" if it has none. Without a
 // response it is "canceled", "DNS", "timeout", "TLS", "connection refused", "connection reset", "connection closed" or
@@ -310,7 +310,7 @@ func (c *config) roundTripper(pool *pool, base *url.URL) (http.RoundTripper, err
 	return top, nil
 }
 
-// parseBaseURL returns the base URL without a closing slash, or what is wrong with it.
+// parseBaseURL returns the base URL without a trailing slash, or what is wrong with it.
 func parseBaseURL(rawURL string, insecureHTTP bool) (base *url.URL, reason string) {
 	base, err := url.Parse(rawURL)
 	switch {
@@ -357,7 +357,7 @@ func isNil(v any) bool {
 	return false
 }
 
-// silent is a logger for resty, whose own writes to stderr.
+// A silent logger replaces that of resty, which writes to stderr.
 type silent struct{}
 
 func (silent) Errorf(string, ...any) {}

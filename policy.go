@@ -20,7 +20,7 @@ type Policy struct {
 	LastSeen        *Audience        `json:"lastSeen,omitempty"`
 	Photo           *Audience        `json:"photo,omitempty"`
 	Description     *Audience        `json:"description,omitempty"`
-	GroupAdd        *Audience        `json:"groupAdd,omitempty"` // who may add to groups; never NONE
+	GroupAdd        *Audience        `json:"groupAdd,omitempty"` // who may add to groups; NONE is not allowed
 	Online          OnlineVisibility `json:"online,omitempty"`
 	ReadReceipts    ReadReceipts     `json:"readReceipts,omitempty"`
 	MessageDuration MessageDuration  `json:"messageDuration,omitempty"`
@@ -29,7 +29,7 @@ type Policy struct {
 // An Audience is who sees one setting or, for GroupAdd, who may add the number to groups.
 type Audience struct {
 	Visibility Visibility `json:"visibility"`
-	// Except is the whole blacklist wanted, only with CONTACT_BLACKLIST: nil keeps the existing list, empty clears it.
+	// Except is the complete blacklist, allowed only with CONTACT_BLACKLIST: nil keeps the existing list, empty clears it.
 	Except []string `json:"except,omitzero"`
 }
 
@@ -150,7 +150,7 @@ const opPolicy = "policy"
 // internationalPhones are those of a policy: the same file serves instances in every country.
 var internationalPhones phoneParser
 
-// setting is one part of a policy.
+// A setting is one part of a policy.
 type setting struct {
 	key      string
 	isSet    func() bool
@@ -177,7 +177,7 @@ func valueSetting[T ~string](key string, value *T, allowed enum[T], set func(*Cl
 		key:      key,
 		isSet:    func() bool { return *value != "" },
 		validate: func() error { return allowed.check(opPolicy, key, *value) },
-		read:     func(raw json.RawMessage) error { return inside(key, readValue(raw, value, allowed)) },
+		read:     func(raw json.RawMessage) error { return withKey(key, readValue(raw, value, allowed)) },
 		apply:    func(ctx context.Context, c *Client) error { return set(c, ctx, *value) },
 	}
 }
@@ -202,7 +202,7 @@ func audienceSetting[T ~string](
 		},
 		read: func(raw json.RawMessage) error {
 			*audience = new(Audience)
-			return inside(key, (*audience).read(raw))
+			return withKey(key, (*audience).read(raw))
 		},
 		apply: func(ctx context.Context, c *Client) error {
 			a := *audience
@@ -246,7 +246,7 @@ func (a *Audience) read(data []byte) error {
 		return err
 	}
 	if value, ok := m["visibility"]; ok {
-		if err := inside("visibility", readValue(value, &a.Visibility, visibilities)); err != nil {
+		if err := withKey("visibility", readValue(value, &a.Visibility, visibilities)); err != nil {
 			return err
 		}
 	}
@@ -268,8 +268,8 @@ func readValue[T ~string](raw json.RawMessage, dst *T, allowed enum[T]) error {
 	return allowed.check(opPolicy, "", *dst)
 }
 
-// inside puts key in front of the field that err names.
-func inside(key string, err error) error {
+// withKey puts key in front of the field that err names.
+func withKey(key string, err error) error {
 	var validationErr *ValidationError
 	if errors.As(err, &validationErr) {
 		return &ValidationError{validationErr.Op, strings.TrimSuffix(key+"."+validationErr.Field, "."), validationErr.Reason}

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// sealed holds a value where no printer or dumper can look: to them it is a func.
+// A sealed value is held where no printer or dumper can look: to them it is a func.
 type sealed[T any] func() T
 
 func seal[T any](value T) sealed[T] { return func() T { return value } }
@@ -168,7 +168,7 @@ func (r redactor) inError(err error) bool {
 	return false
 }
 
-// redactedError stands for an error that quotes a secret or a server. It matches what that error matches, but errors.As
+// A redactedError stands for an error that quotes a secret or a server. It matches what that error matches, but errors.As
 // does not find that error.
 type redactedError struct {
 	text    string

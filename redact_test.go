@@ -460,7 +460,7 @@ func TestSecretWithinTheOther(t *testing.T) {
 	require.NoError(t, err)
 	var apiErr *zapi.APIError
 	require.ErrorAs(t, setOnline(t.Context(), client), &apiErr)
-	assert.Equal(t, `{"error":"[REDACTED] [REDACTED]"}`, string(apiErr.Body))
+	assert.JSONEq(t, `{"error":"[REDACTED] [REDACTED]"}`, string(apiErr.Body))
 }
 
 // Redaction runs outside every timeout, so a server must not be able to make it slow.

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// response is an HTTP response whose body has been read.
+// A response is an HTTP response whose body has been read.
 type response struct {
 	status int
 	header http.Header
@@ -18,17 +18,17 @@ type response struct {
 	err    error // why the body cannot be used: errTooLarge or errBadGzip
 }
 
-// decoder reads what a call returns from a successful response, or returns what is wrong with it.
+// A decoder reads what a call returns from a successful response, or returns what is wrong with it.
 type decoder func(members) error
 
 var (
-	errNotObject = errors.New("the body is not one JSON object")
-	errRepeated  = errors.New("the body repeats a member")
-	errNoSuccess = errors.New("success is missing or not a boolean")
-	errUnsuccess = errors.New("success is false")
-	errInBody    = errors.New("status 200 with an error in the body")
-	errRedirect  = errors.New("redirects are not followed")
-	errNot200    = errors.New("the documented status is 200")
+	errNotObject     = errors.New("the body is not one JSON object")
+	errRepeated      = errors.New("the body repeats a member")
+	errNoSuccess     = errors.New("success is missing or not a boolean")
+	errNotSuccessful = errors.New("success is false")
+	errErrorInBody   = errors.New("status 200 with an error in the body")
+	errRedirect      = errors.New("redirects are not followed")
+	errNot200        = errors.New("the documented status is 200")
 )
 
 // decodeSuccess accepts the documented {"success": true}.
@@ -57,10 +57,10 @@ func decodeResponse(op string, resp response, decode decoder, redactor redactor)
 	case string(m["success"]) == "false":
 		kind = ErrRejected
 		if code == "" && message == "" {
-			err = errUnsuccess
+			err = errNotSuccessful
 		}
 	case code != "":
-		kind, err = ErrUnexpectedResponse, errInBody
+		kind, err = ErrUnexpectedResponse, errErrorInBody
 	default:
 		if err = decode(m); err == nil {
 			return nil
@@ -152,8 +152,8 @@ func retryAfter(value string) time.Duration {
 // members are those of a JSON object, by their exact names.
 type members map[string]json.RawMessage
 
-// parseObject returns the members of the JSON object in data, and the names that it repeats: encoding/json would take
-// the last of them without a word.
+// parseObject returns the members of the JSON object in data, and the names that it repeats, of which encoding/json would
+// silently keep the last.
 func parseObject(data []byte) (m members, repeated []string, err error) {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	if start, _ := decoder.Token(); start != json.Delim('{') || !json.Valid(data) {

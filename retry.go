@@ -10,7 +10,7 @@ import (
 // A RetryPolicy sets how many attempts a call makes and how long it waits between them.
 //
 // After attempt n it waits for a random time between MinWait and MinWait·2ⁿ, at most MaxWait, or exactly as long as the
-// API asked with Retry-After. A wait of zero stands for its default, 500 ms and 8 s.
+// API asked with Retry-After. A wait of zero means its default, 500 ms and 8 s.
 type RetryPolicy struct {
 	MaxAttempts      int // requests of one call; 0 and 1 mean no retry
 	MinWait, MaxWait time.Duration
@@ -18,7 +18,8 @@ type RetryPolicy struct {
 
 var defaultRetry = RetryPolicy{MaxAttempts: 3, MinWait: 500 * time.Millisecond, MaxWait: 8 * time.Second}
 
-// withDefaults fills in the waits that are zero. If only one is given, the other follows it where MinWait would exceed MaxWait.
+// withDefaults fills in the waits that are zero. If only one is set, the default of the other is adjusted so that MinWait
+// does not exceed MaxWait.
 func (p RetryPolicy) withDefaults() RetryPolicy {
 	if p.MinWait == 0 {
 		p.MinWait = defaultRetry.MinWait
