@@ -34,6 +34,7 @@ type pool struct {
 type generation struct {
 	http.RoundTripper
 	lastResponse atomic.Int64 // when it came, as a time.Duration since the start of the pool; 0 for none
+	lastClosed   atomic.Int64 // when its idle connections were closed
 	retiredAt    time.Duration
 }
 
@@ -75,9 +76,9 @@ func (p *pool) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // failed retires connections after a request on g, which began at that time, ran into its deadline.
 //
-// The idle connections of HTTP/1.1 are closed at once. The one connection of HTTP/2 is busy, so g is replaced, unless
-// it responded during the second half of that time: then it is alive, and this response was slow. A server that never
-// responded is slow, too: dialing it again and again would not help.
+// Those of HTTP/1.1 are idle and closed, unless that was done since the request began: then they are newer. The one
+// connection of HTTP/2 is busy, so g is replaced, unless it responded during the second half of that time: then it is
+// alive, and this response was slow. A server that never responded is slow, too, and not dialed again and again.
 func (p *pool) failed(ctx context.Context, g *generation, began time.Duration) {
 	if !errors.Is(contextErr(ctx), context.DeadlineExceeded) {
 		return
@@ -89,7 +90,9 @@ func (p *pool) failed(ctx context.Context, g *generation, began time.Duration) {
 	if last <= int64((began+now)/2) && g.lastResponse.CompareAndSwap(last, 0) && p.newTransport != nil {
 		p.replace(g, now)
 	}
-	g.closeIdleConnections()
+	if closed := g.lastClosed.Load(); closed <= int64(began) && g.lastClosed.CompareAndSwap(closed, int64(now)) {
+		g.closeIdleConnections()
+	}
 }
 
 // replace makes later requests use a new transport. Those that wait on g go on.
