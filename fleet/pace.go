@@ -1,0 +1,212 @@
+package fleet
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/zapi-go/zapi"
+)
+
+// Pace is a rate of requests to the API that all workers of an account share.
+type Pace struct {
+	PerSecond float64 `json:"rate"`  // above 0, at most 1,000,000
+	Burst     int     `json:"burst"` // requests that may go at once after a rest; at least 1
+}
+
+// defaultPace is a guess: no limit of the provider's is known.
+var defaultPace = Pace{PerSecond: 20, Burst: 5}
+
+func (p Pace) check(op string) error {
+	switch {
+	case math.IsNaN(p.PerSecond), p.PerSecond <= 0, p.PerSecond > 1e6:
+		return invalid(op, "Pace.PerSecond", "must be above 0 and at most 1,000,000")
+	case p.Burst < 1, p.Burst > 1e6:
+		return invalid(op, "Pace.Burst", "must be 1 to 1,000,000")
+	}
+	return nil
+}
+
+func (p Pace) duration(requests int) time.Duration {
+	return time.Duration(float64(requests) / p.PerSecond * float64(time.Second))
+}
+
+// SetPace sets the rate of an account. Workers that are running change to it at once. The default is 20 requests per
+// second with a burst of 5.
+func (f *Fleet) SetPace(ctx context.Context, account string, p Pace) error {
+	const op = "SetPace"
+	if err := checkName(op, "account", account); err != nil {
+		return err
+	}
+	if err := p.check(op); err != nil {
+		return err
+	}
+	ctx, end, err := f.begin(ctx, op)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if err := f.createConsumer(ctx, account, f.timing.ackWait); err != nil {
+		return err
+	}
+	accounts, err := f.bucket(ctx, accountBucket)
+	if err != nil {
+		return err
+	}
+	_, err = accounts.Put(ctx, account, encode(p))
+	return engineError(ctx, "writing "+accountBucket, err)
+}
+
+// addAccount makes an account known to the workers, unless it is.
+func (f *Fleet) addAccount(ctx context.Context, account string) error {
+	if err := f.createConsumer(ctx, account, f.timing.ackWait); err != nil {
+		return err
+	}
+	if _, err := f.put(ctx, accountBucket, account, encode(defaultPace), 0); err != nil && !isConflict(err) {
+		return err
+	}
+	return nil
+}
+
+func decodePace(data []byte) Pace {
+	var p Pace
+	if json.Unmarshal(data, &p) != nil || p.check("") != nil {
+		return defaultPace
+	}
+	return p
+}
+
+// cost is the number of requests that Apply sends.
+func cost(p zapi.Policy) int {
+	requests := 0
+	for _, audience := range []*zapi.Audience{p.LastSeen, p.Photo, p.Description, p.GroupAdd} {
+		switch {
+		case audience == nil:
+		case audience.Except != nil:
+			requests += 2 // the list is read first
+		default:
+			requests++
+		}
+	}
+	for _, set := range []bool{p.Online != "", p.ReadReceipts != "", p.MessageDuration != ""} {
+		if set {
+			requests++
+		}
+	}
+	return requests
+}
+
+// sliceLength is how much of the shared time a worker takes at once.
+const sliceLength = 250 * time.Millisecond
+
+// pacer hands out the pace of an account. The entry in the bucket holds the time at which all that was handed out is used
+// up (GCRA). Each worker takes slices of it by compare-and-set and spends them by itself.
+type pacer struct {
+	connection *connection
+	account    string
+
+	mu          sync.Mutex
+	pace        Pace
+	next, until time.Time // of the slice in hand
+}
+
+func (p *pacer) set(pace Pace) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pace = pace
+}
+
+// wait waits until n requests may be sent.
+func (p *pacer) wait(ctx context.Context, n int) error {
+	at, err := p.reserve(ctx, n)
+	if err != nil {
+		return err
+	}
+	if d := time.Until(at); d > 0 {
+		pause(ctx, d)
+	}
+	return ctx.Err()
+}
+
+func (p *pacer) reserve(ctx context.Context, n int) (time.Time, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	need := p.pace.duration(n)
+	// What was not used in time is lost, or it would add to the burst.
+	if oldest := time.Now().Add(-p.pace.duration(p.pace.Burst)); p.next.Before(oldest) {
+		p.next = oldest
+	}
+	if p.next.Add(need).After(p.until) {
+		whole := max(1, sliceLength/max(need, 1))
+		from, to, err := p.take(ctx, whole*need)
+		if err != nil {
+			return time.Time{}, err
+		}
+		p.next, p.until = from, to
+	}
+	at := p.next
+	p.next = at.Add(need)
+	return at, nil
+}
+
+// take gets a slice of the shared time.
+func (p *pacer) take(ctx context.Context, length time.Duration) (from, to time.Time, err error) {
+	for {
+		used, revision, err := p.used(ctx)
+		if err != nil {
+			return from, to, err
+		}
+		from = used
+		if oldest := time.Now().Add(-p.pace.duration(p.pace.Burst)); from.Before(oldest) {
+			from = oldest
+		}
+		to = from.Add(length)
+		_, err = p.connection.put(ctx, paceBucket, p.account, encodeTime(to), revision)
+		if err == nil || !isConflict(err) {
+			return from, to, err
+		}
+		pause(ctx, 5*time.Millisecond)
+	}
+}
+
+// hold keeps all workers of the account from sending for d, as the API asked for it.
+func (p *pacer) hold(ctx context.Context, d time.Duration) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	until := time.Now().Add(d)
+	for {
+		used, revision, err := p.used(ctx)
+		if err != nil {
+			return err
+		}
+		if !used.Before(until) {
+			break
+		}
+		_, err = p.connection.put(ctx, paceBucket, p.account, encodeTime(until), revision)
+		if err == nil {
+			break
+		}
+		if !isConflict(err) {
+			return err
+		}
+		pause(ctx, 5*time.Millisecond)
+	}
+	p.next, p.until = time.Time{}, time.Time{}
+	return nil
+}
+
+// used returns the time at which all that was handed out is used up.
+func (p *pacer) used(ctx context.Context) (used time.Time, revision uint64, err error) {
+	value, revision, err := p.connection.get(ctx, paceBucket, p.account)
+	if len(value) == 8 {
+		used = time.Unix(0, int64(binary.BigEndian.Uint64(value)))
+	}
+	return used, revision, err
+}
+
+func encodeTime(t time.Time) []byte {
+	return binary.BigEndian.AppendUint64(nil, uint64(t.UnixNano()))
+}

@@ -1,0 +1,3 @@
+package fleet
+
+func playRole(string) int { return 0 }
