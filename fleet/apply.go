@@ -99,14 +99,14 @@ func (j *job) run(ctx context.Context, m jetstream.Msg) {
 	now := time.Now()
 	deadline := now.Add(j.applyTimeout)
 	mine := claimed(j.found, j.order, j.seq, j.name, now, deadline, j.timing.grace)
-	revision, err := j.put(ctx, statusBucket, j.key, encode(mine), j.revision)
+	// From here on it is carried to its end, also when ctx ends.
+	unbroken := context.WithoutCancel(ctx)
+	revision, err := j.put(unbroken, statusBucket, j.key, encode(mine), j.revision)
 	if err != nil {
 		leave()
 		giveBack(m, soon())
 		return
 	}
-	// From here on it is carried to its end, also when ctx ends.
-	unbroken := context.WithoutCancel(ctx)
 	applyCtx, cancel := context.WithDeadline(unbroken, deadline)
 	err = j.apply(applyCtx, policy)
 	cancel()

@@ -282,7 +282,8 @@ func (c *connection) readInto(ctx context.Context, name string, follow bool, yie
 	if err != nil {
 		return err
 	}
-	messages, err := consumer.Messages()
+	// A pull request may be lost while a consumer is new or changes its leader: heartbeats tell.
+	messages, err := consumer.Messages(jetstream.PullExpiry(10*time.Second), jetstream.PullHeartbeat(time.Second))
 	if err != nil {
 		return err
 	}

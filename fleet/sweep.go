@@ -16,7 +16,7 @@ func (w *worker) sweeps(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		n, err := w.sweep(ctx)
+		n, err := w.sweep(ctx, time.Now())
 		if err != nil {
 			w.warn(ctx, "cannot sweep", err)
 		} else if n > 0 {
@@ -27,13 +27,12 @@ func (w *worker) sweeps(ctx context.Context) {
 
 // sweep orders again what is unsettled although the engine has nothing to deliver, so that no instance depends on the
 // engine's bookkeeping alone. It returns how many.
-func (f *Fleet) sweep(ctx context.Context) (int, error) {
+func (f *Fleet) sweep(ctx context.Context, now time.Time) (int, error) {
 	value, revision, err := f.get(ctx, rolloutBucket, sweepKey)
 	if err != nil {
 		return 0, err
 	}
 	var last time.Time
-	now := time.Now()
 	if err := last.UnmarshalText(value); err == nil && now.Sub(last) < f.timing.sweepEvery*9/10 {
 		return 0, nil
 	}

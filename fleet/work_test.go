@@ -285,12 +285,10 @@ func TestWorkerEnds(t *testing.T) {
 		stop := work(t, f, api, WithCalls(8, 8))
 		assert.Eventually(t, func() bool { return api.calls.Load() > 20 }, 10*time.Second, time.Millisecond)
 		stop()
-		var applying int
-		for _, err := range f.Statuses(t.Context(), Filter{State: Applying}) {
-			require.NoError(t, err)
-			applying++
-		}
-		assert.Zero(t, applying)
+		assert.Eventually(t, func() bool { // once the replica that is asked has caught up
+			p, err := f.Progress(t.Context(), "r")
+			return err == nil && p.Applying == 0
+		}, 5*time.Second, 10*time.Millisecond)
 		work(t, f, api, WithCalls(8, 8))
 		finish(t, f, "r")
 		assert.Zero(t, newestWins(t, api.Requests(), api.targets, 1))
@@ -316,13 +314,13 @@ func TestSweep(t *testing.T) {
 			p, err := f.Progress(t.Context(), "r")
 			return err == nil && p.Applied == 10
 		}, 10*time.Second, 50*time.Millisecond)
-		n, err := f.sweep(t.Context())
+		n, err := f.sweep(t.Context(), time.Now())
 		require.NoError(t, err)
 		assert.Zero(t, n, "they are not old enough")
-		f.timing.sweepEvery = 0
-		time.Sleep(f.timing.sweepAge)
+		later := time.Now()
 		assert.Eventually(t, func() bool { // until the engine has counted the acknowledgements
-			n, err = f.sweep(t.Context())
+			later = later.Add(2 * f.timing.sweepEvery)
+			n, err = f.sweep(t.Context(), later)
 			require.NoError(t, err)
 			return n > 0
 		}, 10*time.Second, 50*time.Millisecond)
@@ -335,11 +333,11 @@ func TestSweep(t *testing.T) {
 func TestOneSweepAtATime(t *testing.T) {
 	t.Parallel()
 	f := open(t, Embedded(t.TempDir()))
-	_, err := f.sweep(t.Context())
+	_, err := f.sweep(t.Context(), time.Now())
 	require.NoError(t, err)
 	_, first, err := f.get(t.Context(), rolloutBucket, sweepKey)
 	require.NoError(t, err)
-	_, err = f.sweep(t.Context())
+	_, err = f.sweep(t.Context(), time.Now())
 	require.NoError(t, err)
 	_, second, err := f.get(t.Context(), rolloutBucket, sweepKey)
 	require.NoError(t, err)
