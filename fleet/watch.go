@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"iter"
+	"sync"
 	"time"
 )
 
@@ -39,6 +40,9 @@ func (f *Fleet) Watch(ctx context.Context, name string) iter.Seq2[Progress, erro
 	}
 }
 
+// patience is how long the engine may be away before Watch fails.
+const patience = time.Minute
+
 func (f *Fleet) watch(ctx context.Context, name string, yield func(Progress) bool) error {
 	const op = "Watch"
 	if err := checkName(op, "name", name); err != nil {
@@ -60,32 +64,41 @@ func (f *Fleet) watch(ctx context.Context, name string, yield func(Progress) boo
 		order bool
 	}
 	events := make(chan event, 256)
+	send := func(e event) {
+		select {
+		case events <- e:
+		case <-ctx.Done():
+		}
+	}
+	// An engine that is away for a while does not end the reading: all is read again then.
 	follow := func(stream string) {
-		for m, err := range f.read(ctx, stream, true) {
-			select {
-			case events <- event{m, err, stream == ordersStream}:
-			case <-ctx.Done():
+		var failing time.Time // since when; zero before the first failure
+		for heard := false; ctx.Err() == nil; pause(ctx, 500*time.Millisecond) {
+			var failure error
+			for m, err := range f.read(ctx, stream, true) {
+				if failure = err; err == nil {
+					heard, failing = true, time.Time{}
+					send(event{m, nil, stream == ordersStream})
+				}
+			}
+			if failing.IsZero() {
+				failing = time.Now()
+			}
+			if !heard || time.Since(failing) > patience {
+				send(event{err: failure})
 				return
 			}
 		}
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		follow(ordersStream)
-	}()
-	defer func() { <-done }()
-	statusDone := make(chan struct{})
-	go func() {
-		defer close(statusDone)
-		follow(statusBucket)
-	}()
-	defer func() { <-statusDone }()
+	var readers sync.WaitGroup
+	readers.Go(func() { follow(ordersStream) })
+	readers.Go(func() { follow(statusBucket) })
+	defer readers.Wait()
 	defer cancel()
 
 	t := tally{name: name, created: roll.Created, items: make(map[string]item), workers: make(map[string]time.Time), applied: make(map[int64]int)}
 	var tick <-chan time.Time // starts when both streams have been read
-	current := 0
+	current := make(map[bool]bool)
 	last := Progress{}
 	for {
 		select {
@@ -96,7 +109,7 @@ func (f *Fleet) watch(ctx context.Context, name string, yield func(Progress) boo
 			case e.err != nil:
 				return e.err
 			case e.key == "":
-				if current++; current < 2 {
+				if current[e.order] = true; len(current) < 2 || tick != nil {
 					continue
 				}
 				ticker := time.NewTicker(500 * time.Millisecond)
@@ -111,8 +124,8 @@ func (f *Fleet) watch(ctx context.Context, name string, yield func(Progress) boo
 			}
 		case <-tick:
 			if roll.isOrdering() {
-				if roll, _, err = f.rollout(ctx, name); err != nil {
-					return err
+				if again, _, err := f.rollout(ctx, name); err == nil {
+					roll = again
 				}
 			}
 		}
@@ -172,8 +185,9 @@ func (t *tally) status(m message) {
 		return
 	}
 	mine := r.Rollout == t.name
+	before := t.items[m.key]
 	t.change(m.key, func(i *item) { i.status, i.statusMine, i.state = r.Seq, mine, r.State })
-	if !mine {
+	if !mine || before == t.items[m.key] {
 		return
 	}
 	if r.At.After(t.workers[r.Worker]) {
