@@ -40,7 +40,7 @@ func (c *connection) newBatch(ctx context.Context) *batch {
 // that was called in between. All calls of done come from the goroutine of the caller.
 func (b *batch) publish(subject string, data []byte, last uint64, done func(error) error) error {
 	ack, err := b.js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: data},
-		jetstream.WithExpectLastSequencePerSubject(last), jetstream.WithStallWait(requestTimeout))
+		jetstream.WithExpectLastSequencePerSubject(last), jetstream.WithStallWait(2*requestTimeout))
 	if err != nil {
 		return done(err)
 	}
@@ -55,7 +55,7 @@ func (b *batch) publish(subject string, data []byte, last uint64, done func(erro
 func (b *batch) flush() error {
 	pending := b.pending
 	b.pending = nil
-	timeout := time.After(2 * requestTimeout) // the acknowledgements have a timeout of their own
+	timeout := time.After(4 * requestTimeout) // the acknowledgements have a timeout of their own
 	for _, p := range pending {
 		var err error
 		select {

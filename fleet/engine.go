@@ -24,7 +24,7 @@ const (
 	rolloutBucket  = "fleet_rollouts"
 	accountBucket  = "fleet_accounts"
 	paceBucket     = "fleet_pace"
-	requestTimeout = 10 * time.Second // of one request to the engine
+	requestTimeout = 5 * time.Second // of one request to the engine
 )
 
 // Engine is where orders and statuses are kept: [Embedded] or [URL].
@@ -128,7 +128,7 @@ func dial(ctx context.Context, url string, s settings) (*connection, error) {
 		return nil, engineError(ctx, "connecting", err)
 	}
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(4096),
-		jetstream.WithPublishAsyncTimeout(requestTimeout), jetstream.WithDefaultTimeout(requestTimeout))
+		jetstream.WithPublishAsyncTimeout(2*requestTimeout), jetstream.WithDefaultTimeout(requestTimeout))
 	if err != nil {
 		nc.Close()
 		return nil, engineError(ctx, "connecting", err)

@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net"
 	"net/http"
@@ -27,6 +28,10 @@ import (
 func TestMain(m *testing.M) {
 	if role := os.Getenv("FLEET_TEST_ROLE"); role != "" {
 		os.Exit(playRole(role)) // a process of a chaos test
+	}
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil { // the tests wait more than they compute
+		panic(err)
 	}
 	code := m.Run()
 	if cluster.started {

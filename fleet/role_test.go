@@ -94,7 +94,7 @@ func playWorker(ctx context.Context, e Engine, works bool) error {
 	return nil
 }
 
-const chaosCalls = 16 // in flight for each worker
+const chaosCalls = 16 // in flight for each worker; with those whose outcome is being written, inHand of it
 
 // chaosResolver makes the credentials of an instance up, and does what its name says.
 type chaosResolver struct{}
