@@ -2,6 +2,9 @@ package fleet
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -88,6 +91,9 @@ func (e embedded) connect(ctx context.Context, s settings) (*connection, error) 
 	if err != nil {
 		return nil, err
 	}
+	if err := checkKey(filepath.Join(e.dir, "key"), options.JetStreamKey); err != nil {
+		return nil, errors.Join(err, unlock())
+	}
 	srv, err := startServer(ctx, options)
 	if err != nil {
 		return nil, errors.Join(err, unlock())
@@ -113,6 +119,25 @@ func (e embedded) connect(ctx context.Context, s settings) (*connection, error) 
 	return conn, nil
 }
 
+// checkKey refuses another key than the one that the store was created with: the server would find no streams, and new ones
+// would replace those that it cannot read. The file holds an HMAC, which tells nothing about the key.
+func checkKey(path, key string) error {
+	mac := hmac.New(sha256.New, []byte(key))
+	mac.Write([]byte("zapi fleet store"))
+	want := hex.AppendEncode(nil, mac.Sum(nil))
+	found, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = os.WriteFile(path, want, 0o600)
+	case err == nil && !hmac.Equal(found, want):
+		err = errors.New("the store was created with another encryption key, or with none")
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrEngine, err)
+	}
+	return nil
+}
+
 func startServer(ctx context.Context, options *server.Options) (*server.Server, error) {
 	connectMu.Lock()
 	defer connectMu.Unlock()
@@ -128,7 +153,7 @@ func startServer(ctx context.Context, options *server.Options) (*server.Server, 
 	if !srv.ReadyForConnections(wait) || !srv.JetStreamEnabled() {
 		srv.Shutdown()
 		srv.WaitForShutdown()
-		return nil, fmt.Errorf("%w: the embedded server did not start: check the store, its key and the port", ErrEngine)
+		return nil, fmt.Errorf("%w: the embedded server did not start: check the store and the port", ErrEngine)
 	}
 	return srv, nil
 }
