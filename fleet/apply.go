@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -215,7 +216,7 @@ func (j *job) overtaken(ctx context.Context, outcome record, revision uint64) bo
 		if err != nil || newest.seq < j.found.Seq {
 			continue
 		}
-		if _, err := j.publish(unbroken, ordersSubject+j.key, encode(newest.order), newest.seq); err == nil {
+		if err := j.publish(unbroken, ordersSubject+j.key, encode(newest.order), newest.seq); err == nil {
 			j.log.InfoContext(ctx, "ordered again what a late request may have overwritten", "key", j.key, "worker", j.name)
 			return false
 		}
@@ -244,17 +245,47 @@ func (w *worker) policy(ctx context.Context, key string) (zapi.Policy, error) {
 	return p, nil
 }
 
-// refuseLate refuses a request whose deadline has passed by the wall clock. It stands right above the last hop, so a process
-// that was stopped and continued sends nothing late.
+// refuseLate refuses a request whose deadline has passed by the wall clock, so that a process that was stopped and continued
+// sends nothing late. It stands right above the last hop, and looks again when the body is read, which is when it is sent.
 func refuseLate(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
-		if deadline, ok := r.Context().Deadline(); ok && !time.Now().Round(0).Before(deadline.Round(0)) {
+		deadline, ok := r.Context().Deadline()
+		if !ok {
+			return next.RoundTrip(r)
+		}
+		if isLate(deadline) {
 			return nil, context.DeadlineExceeded
+		}
+		if r.Body != nil && r.Body != http.NoBody {
+			r = r.WithContext(r.Context()) // a copy
+			r.Body = timedBody{r.Body, deadline}
+			if again := r.GetBody; again != nil {
+				r.GetBody = func() (io.ReadCloser, error) {
+					body, err := again()
+					return timedBody{body, deadline}, err
+				}
+			}
 		}
 		return next.RoundTrip(r)
 	})
 }
 
+// isLate compares wall clocks, as the monotonic one may stand still while the machine sleeps.
+func isLate(deadline time.Time) bool { return !time.Now().Round(0).Before(deadline.Round(0)) }
+
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// timedBody cannot be read after its deadline.
+type timedBody struct {
+	io.ReadCloser
+	deadline time.Time
+}
+
+func (b timedBody) Read(p []byte) (int, error) {
+	if isLate(b.deadline) {
+		return 0, context.DeadlineExceeded
+	}
+	return b.ReadCloser.Read(p)
+}

@@ -9,12 +9,9 @@ import (
 )
 
 // publish writes one message if the last one of its subject still has the sequence last; see [isConflict].
-func (c *connection) publish(ctx context.Context, subject string, data []byte, last uint64) (uint64, error) {
-	ack, err := c.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: data}, jetstream.WithExpectLastSequencePerSubject(last))
-	if err != nil {
-		return 0, engineError(ctx, "writing", err)
-	}
-	return ack.Sequence, nil
+func (c *connection) publish(ctx context.Context, subject string, data []byte, last uint64) error {
+	_, err := c.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: data}, jetstream.WithExpectLastSequencePerSubject(last))
+	return engineError(ctx, "writing", err)
 }
 
 // batch publishes many messages without waiting for each.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -255,7 +256,7 @@ func TestChaosWorkersKilled(t *testing.T) {
 	for i := range 10 {
 		ok = append(ok, Target{"acme", fmt.Sprintf("flaky-%d", i)}, Target{"acme", fmt.Sprintf("shaky-%d", i)})
 	}
-	s.targets = append(ok[:len(ok):len(ok)], refused...)
+	s.targets = slices.Concat(ok, refused)
 	s.api.limited = 3
 	workers := s.workers(t, f.address, 3)
 	const kills = 4
@@ -399,7 +400,7 @@ func TestChaosPoison(t *testing.T) {
 	f := open(t, Embedded(t.TempDir(), WithListen("127.0.0.1:0", chaosToken)), withTiming(chaosTiming))
 	s := setUp(t, f.address, n)
 	ok := s.targets
-	s.targets = append(ok[:n:n], Target{"acme", "deadly-1"})
+	s.targets = slices.Concat(ok, []Target{{"acme", "deadly-1"}})
 	worker := s.workers(t, f.address, 1)[0]
 	s.start(t, 1)
 	deaths := 0

@@ -279,7 +279,7 @@ func describe(err error) string {
 		var api *zapi.APIError
 		var transport *zapi.TransportError
 		var refused *zapi.ValidationError
-		text := ""
+		var text string
 		switch {
 		case errors.As(leaf, &api):
 			text = fmt.Sprintf("%s: %d", api.Op, api.StatusCode)

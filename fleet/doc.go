@@ -52,13 +52,16 @@ package fleet
 
 // How an order flows through the files:
 //
-//	orders.go    Start, Cancel and Retry write orders, with the sequence they expect to replace
+//	orders.go    Start writes orders, each with the sequence that it expects to replace
+//	cancel.go    Cancel takes orders back, Retry writes them again
+//	batch.go     many writes at once
 //	work.go      pull loops take orders from the engine and keep them by heartbeats
 //	decide.go    pure functions: what to do with an order, and what an outcome means
 //	apply.go     claim, apply, outcome; repair when the claim was lost
 //	pace.go      the rate that the workers of an account share
 //	sweep.go     orders again what the engine has forgotten
-//	progress.go  reads orders and statuses, and counts them
+//	progress.go  reads orders and statuses
+//	watch.go     counts them while they change
 //	engine.go    streams, buckets and how they are read
 //	embedded.go  the server in this process
 //	fleet.go     Open, Close, options

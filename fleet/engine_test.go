@@ -107,7 +107,7 @@ func (c *threeNodes) engine(t *testing.T) Engine {
 
 func (c *threeNodes) start(t *testing.T) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "fleet-cluster")
+	dir, err := os.MkdirTemp("", "fleet-cluster") //nolint:usetesting // it outlives this test
 	require.NoError(t, err)
 	c.started, c.dir = true, dir
 	var routes []string
@@ -158,8 +158,9 @@ func freePort(t *testing.T) int {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	port := listener.Addr().(*net.TCPAddr).Port
+	require.NoError(t, listener.Close())
+	return port
 }
 
 // fakeAPI is a fake API with instances and a way to interfere.
@@ -167,8 +168,8 @@ type fakeAPI struct {
 	*zapitest.Server
 	creds    sync.Map // instance ID to zapi.Credentials
 	targets  []Target
-	resolves func(Target) (zapi.Credentials, error)            // nil for the credentials of the instance
-	before   func(instance, op string) (*http.Response, error) // nil for nothing; called before each request is sent
+	resolves func(Target) (zapi.Credentials, error)    // nil for the credentials of the instance
+	before   func(instance, op string) (*reply, error) // nil for nothing; called before each request is sent
 	calls    atomic.Int64
 }
 
@@ -207,12 +208,22 @@ func (a *fakeAPI) client(t *testing.T) WorkOption {
 		a.calls.Add(1)
 		if a.before != nil {
 			parts := strings.SplitN(r.URL.Path, "/", 6)
-			if resp, err := a.before(parts[2], parts[5]); resp != nil || err != nil {
-				return resp, err
+			reply, err := a.before(parts[2], parts[5])
+			if err != nil {
+				return nil, err
+			}
+			if reply != nil {
+				return respond(reply.status, reply.header, `{"error":"of the server"}`), nil
 			}
 		}
 		return transport.RoundTrip(r)
 	})))
+}
+
+// reply is what the API answers instead.
+type reply struct {
+	status int
+	header http.Header
 }
 
 func respond(status int, header http.Header, body string) *http.Response {

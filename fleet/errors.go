@@ -46,10 +46,12 @@ func engineError(ctx context.Context, doing string, err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrEngine, doing, err)
 }
 
-// isConflict reports whether a write was refused because the entry has changed since it was read.
+// isConflict reports whether a write was refused because the entry has changed since it was read. A cluster has a code of its
+// own for that.
 func isConflict(err error) bool {
 	var api *jetstream.APIError
-	return errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
+	return errors.As(err, &api) &&
+		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
 
 func invalid(op, field, reason string) error {

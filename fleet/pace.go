@@ -140,8 +140,9 @@ func (p *pacer) reserve(ctx context.Context, n int) (time.Time, error) {
 		p.next = oldest
 	}
 	if p.next.Add(need).After(p.until) {
-		whole := max(1, sliceLength/max(need, 1))
-		from, to, err := p.take(ctx, whole*need)
+		// A slice holds a whole number of calls, or its rest would be lost.
+		slice := max(need, sliceLength.Truncate(need))
+		from, to, err := p.take(ctx, slice)
 		if err != nil {
 			return time.Time{}, err
 		}

@@ -240,8 +240,7 @@ func TestRoles(t *testing.T) {
 	}
 	for name, f := range map[string]*Fleet{"worker": worker, "viewer": viewer} {
 		refused(name+" orders", func(ctx context.Context) error {
-			_, err := f.publish(ctx, ordersSubject+"acme.new", nil, 0)
-			return err
+			return f.publish(ctx, ordersSubject+"acme.new", nil, 0)
 		})
 		refused(name+" writes a policy", func(ctx context.Context) error {
 			_, err := f.js.Publish(ctx, "$KV."+policyBucket+".x", nil)
@@ -360,7 +359,7 @@ func TestOpen(t *testing.T) {
 		t.Parallel()
 		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		defer listener.Close()
+		defer listener.Close() //nolint:errcheck // of a test
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
 		_, err = Open(ctx, URL("nats://"+listener.Addr().String()))

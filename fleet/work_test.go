@@ -36,7 +36,7 @@ func TestOverlappingRollouts(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, f *Fleet) {
 		api := newAPI(t, map[string]int{"acme": 100})
 		var n atomic.Int64
-		api.before = func(string, string) (*http.Response, error) {
+		api.before = func(string, string) (*reply, error) {
 			time.Sleep(time.Duration(n.Add(1)%4) * 20 * time.Millisecond)
 			return nil, nil
 		}
@@ -66,7 +66,7 @@ func TestLateRequestIsRepaired(t *testing.T) {
 		fullSpeed(t, f, api.targets)
 		stopped, proceed := make(chan struct{}), make(chan struct{})
 		var first atomic.Bool
-		api.before = func(string, string) (*http.Response, error) {
+		api.before = func(string, string) (*reply, error) {
 			if first.CompareAndSwap(false, true) {
 				close(stopped)
 				<-proceed // behind every check: the request goes out
@@ -94,7 +94,7 @@ func TestSamePolicyIsMerged(t *testing.T) {
 		api := newAPI(t, map[string]int{"acme": 5})
 		fullSpeed(t, f, api.targets)
 		proceed := make(chan struct{})
-		api.before = func(string, string) (*http.Response, error) {
+		api.before = func(string, string) (*reply, error) {
 			<-proceed
 			return nil, nil
 		}
@@ -110,18 +110,18 @@ func TestSamePolicyIsMerged(t *testing.T) {
 
 func TestFailures(t *testing.T) {
 	t.Parallel()
-	answer := func(status int, times int64) func() (*http.Response, error) {
+	answer := func(status int, times int64) func() (*reply, error) {
 		var n atomic.Int64
-		return func() (*http.Response, error) {
+		return func() (*reply, error) {
 			if n.Add(1) > times {
 				return nil, nil
 			}
-			return respond(status, nil, `{"error":"of the server"}`), nil
+			return &reply{status: status}, nil
 		}
 	}
 	type row struct {
 		name     string
-		before   func() (*http.Response, error)
+		before   func() (*reply, error)
 		resolves func(*fakeAPI) func(Target) (zapi.Credentials, error)
 		want     Status // State, Kind, Error, Attempts
 		retried  State  // after Retry, when it was parked
@@ -129,9 +129,9 @@ func TestFailures(t *testing.T) {
 	rows := []row{
 		{name: "503 twice", before: answer(503, 2), want: Status{State: Applied, Attempts: 2}},
 		{name: "503 always", before: answer(503, 3), want: Status{State: Parked, Kind: "exhausted", Error: "unavailable: lastSeen: privacy/last-seen: 503", Attempts: 3}, retried: Applied},
-		{name: "no response", before: func() func() (*http.Response, error) {
+		{name: "no response", before: func() func() (*reply, error) {
 			var n atomic.Int64
-			return func() (*http.Response, error) {
+			return func() (*reply, error) {
 				if n.Add(1) > 1 {
 					return nil, nil
 				}
@@ -140,7 +140,7 @@ func TestFailures(t *testing.T) {
 		}(), want: Status{State: Applied, Attempts: 1}},
 		{name: "403 once", before: answer(403, 1), want: Status{State: Parked, Kind: "unauthorized", Error: "lastSeen: privacy/last-seen: 403", Attempts: 1}, retried: Applied},
 		{name: "404", before: answer(404, 9), want: Status{State: Parked, Kind: "not found", Error: "lastSeen: privacy/last-seen: 404", Attempts: 1}, retried: Parked},
-		{name: "the API panics", before: func() (*http.Response, error) { panic("at the disco") }, want: Status{State: Parked, Kind: "panic", Attempts: 1}, retried: Parked},
+		{name: "the API panics", before: func() (*reply, error) { panic("at the disco") }, want: Status{State: Parked, Kind: "panic", Attempts: 1}, retried: Parked},
 		{name: "the resolver panics", resolves: func(*fakeAPI) func(Target) (zapi.Credentials, error) {
 			return func(Target) (zapi.Credentials, error) { panic("at the disco") }
 		}, want: Status{State: Parked, Kind: "panic", Attempts: 1}, retried: Parked},
@@ -166,7 +166,7 @@ func TestFailures(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			api := newAPI(t, map[string]int{"acme": 1})
 			if row.before != nil {
-				api.before = func(string, string) (*http.Response, error) { return row.before() }
+				api.before = func(string, string) (*reply, error) { return row.before() }
 			}
 			if row.resolves != nil {
 				api.resolves = row.resolves(api)
@@ -210,14 +210,14 @@ func TestRateLimited(t *testing.T) {
 		}
 		var limited, sent atomic.Int64
 		var since atomic.Pointer[time.Time]
-		api.before = func(instance, _ string) (*http.Response, error) {
+		api.before = func(instance, _ string) (*reply, error) {
 			if accounts[instance] != "acme" {
 				return nil, nil
 			}
 			if n := sent.Add(1); n >= 10 && n < 14 {
 				now := time.Now()
 				since.CompareAndSwap(nil, &now)
-				return respond(http.StatusTooManyRequests, http.Header{"Retry-After": {"2"}}, ""), nil
+				return &reply{http.StatusTooManyRequests, http.Header{"Retry-After": {"2"}}}, nil
 			}
 			// What has been let through by then may still go: a slice of 250 ms.
 			if at := since.Load(); at != nil && time.Since(*at) > 500*time.Millisecond && time.Since(*at) < hold {
@@ -276,7 +276,7 @@ func TestWorkerEnds(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, f *Fleet) {
 		api := newAPI(t, map[string]int{"acme": 60})
-		api.before = func(string, string) (*http.Response, error) {
+		api.before = func(string, string) (*reply, error) {
 			time.Sleep(100 * time.Millisecond)
 			return nil, nil
 		}
