@@ -18,7 +18,7 @@ type order struct {
 	Version int    `json:"v"`
 	Rollout string `json:"rollout"`
 	Number  uint64 `json:"number"` // of the rollout; the higher one was begun later
-	Policy  string `json:"policy"` // SHA-256 of its JSON
+	Policy  string `json:"policy"` // its key: 128 bits of the SHA-256 of its JSON
 }
 
 // record is the status of an instance as it is stored: the claim and the outcome.

@@ -3,7 +3,7 @@ package fleet
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -158,7 +158,7 @@ func (f *Fleet) storePolicy(ctx context.Context, p zapi.Policy) (string, error) 
 		return "", ErrPolicyTooLarge
 	}
 	sum := sha256.Sum256(data)
-	hash := hex.EncodeToString(sum[:])
+	hash := base64.RawURLEncoding.EncodeToString(sum[:16]) // it is in every order and status, so it is short
 	if _, err := f.put(ctx, policyBucket, hash, data, 0); err != nil && !isConflict(err) {
 		return "", err
 	}

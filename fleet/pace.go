@@ -99,18 +99,21 @@ func cost(p zapi.Policy) int {
 	return requests
 }
 
-// sliceLength is how much of the shared time a worker takes at once.
+// sliceLength is the most of the shared time that a worker takes at once, and how long it may keep what it does not use.
 const sliceLength = 250 * time.Millisecond
 
 // pacer hands out the pace of an account. The entry in the bucket holds the time at which all that was handed out is used
-// up (GCRA). Each worker takes slices of it by compare-and-set and spends them by itself.
+// up (GCRA). Each worker takes slices of it by compare-and-set and spends them by itself. The size of a slice follows what
+// the worker has used of late, so that none takes what another one needs.
 type pacer struct {
 	connection *connection
 	account    string
 
-	mu          sync.Mutex
-	pace        Pace
-	next, until time.Time // of the slice in hand
+	mu                 sync.Mutex
+	pace               Pace
+	size               time.Duration // of a slice
+	start, next, until time.Time     // of the slice in hand
+	taken, expires     time.Time
 }
 
 func (p *pacer) set(pace Pace) {
@@ -134,19 +137,20 @@ func (p *pacer) wait(ctx context.Context, n int) error {
 func (p *pacer) reserve(ctx context.Context, n int) (time.Time, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	need := p.pace.duration(n)
-	// What was not used in time is lost, or it would add to the burst.
-	if oldest := time.Now().Add(-p.pace.duration(p.pace.Burst)); p.next.Before(oldest) {
-		p.next = oldest
-	}
-	if p.next.Add(need).After(p.until) {
-		// A slice holds a whole number of calls, or its rest would be lost.
-		slice := max(need, sliceLength.Truncate(need))
-		from, to, err := p.take(ctx, slice)
+	need, now := p.pace.duration(n), time.Now()
+	if spent := p.next.Add(need).After(p.until); spent || now.After(p.expires) {
+		if used := p.next.Sub(p.start); spent && now.Sub(p.taken) < sliceLength {
+			p.size = min(2*p.size, sliceLength)
+		} else {
+			p.size = used
+		}
+		p.size = max(need, p.size.Truncate(need)) // a whole number of calls, or the rest would be lost
+		from, to, err := p.take(ctx, p.size)
 		if err != nil {
 			return time.Time{}, err
 		}
-		p.next, p.until = from, to
+		p.start, p.next, p.until = from, from, to
+		p.taken, p.expires = now, latest(now, to).Add(sliceLength)
 	}
 	at := p.next
 	p.next = at.Add(need)
@@ -195,7 +199,7 @@ func (p *pacer) hold(ctx context.Context, d time.Duration) error {
 		}
 		pause(ctx, 5*time.Millisecond)
 	}
-	p.next, p.until = time.Time{}, time.Time{}
+	p.start, p.next, p.until = time.Time{}, time.Time{}, time.Time{}
 	return nil
 }
 
