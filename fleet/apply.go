@@ -43,7 +43,7 @@ func (w *worker) handle(ctx context.Context, a *account, m jetstream.Msg) {
 		job.end(ctx, m, merged(job.found, job.order, job.seq))
 	case park:
 		w.warn(ctx, "parked: workers ended while applying it", nil, "key", job.key)
-		job.end(ctx, m, poisoned(job.found, time.Now(), w.timing.grace))
+		job.end(ctx, m, poisoned(job.found, clock(), w.timing.grace))
 	case claim:
 		job.run(ctx, m)
 	}
@@ -97,7 +97,7 @@ func (j *job) run(ctx context.Context, m jetstream.Msg) {
 		giveBack(m, 0) // another worker takes it
 		return
 	}
-	now := time.Now()
+	now := clock()
 	deadline := now.Add(j.applyTimeout)
 	mine := claimed(j.found, j.order, j.seq, j.name, now, deadline, j.timing.grace)
 	// From here on it is carried to its end, also when ctx ends.
@@ -112,7 +112,7 @@ func (j *job) run(ctx context.Context, m jetstream.Msg) {
 	err = j.apply(applyCtx, policy)
 	cancel()
 	leave()
-	outcome, hold := settled(mine, err, j.found.Fence, time.Now(), j.backoff, j.timing.settle, rand.Int64N)
+	outcome, hold := settled(mine, err, j.found.Fence, clock(), j.backoff, j.timing.settle, rand.Int64N)
 	if err != nil {
 		j.log.WarnContext(ctx, "apply failed", "key", j.key, "rollout", j.order.Rollout, "state", outcome.State, "kind", outcome.Kind, "worker", j.name, "error", err)
 	}
@@ -224,6 +224,9 @@ func (j *job) overtaken(ctx context.Context, outcome record, revision uint64) bo
 	j.log.WarnContext(ctx, "cannot order again what a late request may have overwritten", "key", j.key, "worker", j.name)
 	return false
 }
+
+// clock is the time as it is stored: short, as there are many of it.
+func clock() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
 // policy reads a policy, once.
 func (w *worker) policy(ctx context.Context, key string) (zapi.Policy, error) {

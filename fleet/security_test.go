@@ -169,7 +169,7 @@ var (
 	bucketGet  = func(b string) string { return "$JS.API.DIRECT.GET.KV_" + b + ".>" }
 	streamRead = func(s string) []string { // by an ordered consumer
 		return []string{"$JS.API.STREAM.INFO." + s, "$JS.API.CONSUMER.CREATE." + s + ".>", "$JS.API.CONSUMER.INFO." + s + ".*",
-			"$JS.API.CONSUMER.MSG.NEXT." + s + ".*", "$JS.API.CONSUMER.DELETE." + s + ".*"}
+			"$JS.API.CONSUMER.MSG.NEXT." + s + ".*"}
 	}
 	workerRole = slices.Concat(
 		[]string{
@@ -221,14 +221,21 @@ func TestRoles(t *testing.T) {
 	api := newAPI(t, map[string]int{"acme": 50})
 	start(t, orderer, "r", policies[1], api.targets)
 	fullSpeed(t, orderer, api.targets)
-	work(t, worker, api)
+	stop := work(t, worker, api)
 	assert.Equal(t, 50, finish(t, viewer, "r").Applied)
+	stop()
 	_, err = viewer.Status(t.Context(), api.targets[0])
 	assert.NoError(t, err)
-	_, err = orderer.Retry(t.Context(), Filter{})
+	start(t, orderer, "hasty", policies[1], []Target{{"idle", "a"}, {"idle", "b"}})
+	n, err := orderer.Cancel(t.Context(), "hasty")
 	assert.NoError(t, err)
-	_, err = orderer.Cancel(t.Context(), "r")
+	assert.Equal(t, 2, n)
+	work(t, worker, api)
+	start(t, orderer, "unknown", policies[1], []Target{{"acme", "unknown"}})
+	assert.Equal(t, 1, finish(t, viewer, "unknown").Parked)
+	n, err = orderer.Retry(t.Context(), Filter{})
 	assert.NoError(t, err)
+	assert.Equal(t, 1, n)
 	assert.Empty(t, denied.String())
 
 	refused := func(what string, do func(ctx context.Context) error) {
