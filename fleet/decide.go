@@ -229,47 +229,55 @@ type resolverError struct{ err error }
 func (e resolverError) Error() string { return "resolver: " + e.err.Error() }
 func (e resolverError) Unwrap() error { return e.err }
 
+// kinds lists what errors match, in the order in which they count.
+var kinds = []struct {
+	err   error
+	kind  string
+	final bool
+}{
+	{ErrNoInstance, "no instance", true},
+	{zapi.ErrInvalidArgument, "invalid argument", true},
+	{zapi.ErrUnauthorized, "unauthorized", true},
+	{zapi.ErrNotFound, "not found", true},
+	{zapi.ErrMethodNotAllowed, "method not allowed", true},
+	{zapi.ErrUnsupportedMediaType, "unsupported media type", true},
+	{zapi.ErrRateLimited, kindRateLimit, false},
+	{errNoResponse, kindNoResponse, false},
+	{zapi.ErrUnavailable, "unavailable", false},
+	{zapi.ErrRejected, "rejected", false},
+	{zapi.ErrUnexpectedResponse, "unexpected response", false},
+}
+
+// errNoResponse stands for any [*zapi.TransportError].
+var errNoResponse = errors.New("no response")
+
 func classify(err error) failure {
-	if p := (panicked{}); errors.As(err, &p) {
+	if errors.As(err, new(panicked)) {
 		return failure{kind: kindPanic, final: true}
 	}
-	for _, row := range []struct {
-		err  error
-		kind string
-	}{
-		{ErrNoInstance, "no instance"},
-		{zapi.ErrInvalidArgument, "invalid argument"},
-		{zapi.ErrUnauthorized, "unauthorized"},
-		{zapi.ErrNotFound, "not found"},
-		{zapi.ErrMethodNotAllowed, "method not allowed"},
-		{zapi.ErrUnsupportedMediaType, "unsupported media type"},
-	} {
-		if errors.Is(err, row.err) {
-			return failure{kind: row.kind, final: true}
+	matched := err
+	if transport := (*zapi.TransportError)(nil); errors.As(err, &transport) {
+		matched = errors.Join(err, errNoResponse)
+	}
+	for _, k := range kinds {
+		if errors.Is(matched, k.err) {
+			return failure{k.kind, k.final, retryAfter(err)}
 		}
 	}
-	var transport *zapi.TransportError
-	switch {
-	case errors.Is(err, zapi.ErrRateLimited):
-		f := failure{kind: kindRateLimit}
-		for leaf := range leaves(err) {
-			if api := (*zapi.APIError)(nil); errors.As(leaf, &api) {
-				f.retryAfter = max(f.retryAfter, api.RetryAfter)
-			}
-		}
-		return f
-	case errors.As(err, &transport):
-		return failure{kind: kindNoResponse}
-	case errors.Is(err, zapi.ErrUnavailable):
-		return failure{kind: "unavailable"}
-	case errors.Is(err, zapi.ErrRejected):
-		return failure{kind: "rejected"}
-	case errors.Is(err, zapi.ErrUnexpectedResponse):
-		return failure{kind: "unexpected response"}
-	case errors.As(err, new(resolverError)):
+	if errors.As(err, new(resolverError)) {
 		return failure{kind: "resolver"}
 	}
 	return failure{kind: "failed"}
+}
+
+// retryAfter is the longest wait that the API asked for.
+func retryAfter(err error) (longest time.Duration) {
+	for leaf := range leaves(err) {
+		if api := (*zapi.APIError)(nil); errors.As(leaf, &api) {
+			longest = max(longest, api.RetryAfter)
+		}
+	}
+	return longest
 }
 
 // describe returns what may be stored of an error: setting, route and status. The rest may quote a phone or a secret.

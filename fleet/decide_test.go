@@ -123,6 +123,8 @@ func TestSettled(t *testing.T) {
 		{"429 with an absurd Retry-After", apiError("privacy/photo", 429, 9999*time.Hour), 0, 0, want{Waiting, kindRateLimit, "privacy/photo: 429", 0, time.Hour, time.Hour, 0}},
 		{"429 among others", errors.Join(apiError("privacy/photo", 503, 0), apiError("privacy/online", 429, 3*second), apiError("privacy/online", 429, 2*second)), 0, 0,
 			want{Waiting, kindRateLimit, "privacy/photo: 503; privacy/online: 429; privacy/online: 429", 0, 3 * second, 3 * second, 0}},
+		{"429 and no response", errors.Join(apiError("privacy/photo", 503, 0), lost, apiError("privacy/online", 429, 3*second)), 0, 0,
+			want{Waiting, kindRateLimit, "privacy/photo: 503; privacy/photo: no response; privacy/online: 429", 0, 3 * second, 3 * second, 0}},
 		{"no response", lost, 0, 0, want{Waiting, kindNoResponse, "privacy/photo: no response", 1, 4 * second, 0, 10 * second}},
 		{"no response, a later fence stays", lost, 0, time.Minute, want{Waiting, kindNoResponse, "privacy/photo: no response", 1, 4 * second, 0, time.Minute}},
 		{"401", apiError("privacy/photo", 401, 0), 0, 0, want{Parked, "unauthorized", "privacy/photo: 401", 0 + 1, 0, 0, 0}},

@@ -115,7 +115,7 @@ func Open(ctx context.Context, e Engine, opts ...Option) (*Fleet, error) {
 }
 
 // Close ends all calls of f, lets workers end what is in hand, closes the connection and stops the engine if it is
-// embedded. Closing again does nothing.
+// embedded. It waits for all calls, so it must not be called in a loop over [Fleet.Watch]. Closing again does nothing.
 func (f *Fleet) Close() error {
 	f.mu.Lock()
 	f.cancel(ErrClosed)

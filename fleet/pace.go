@@ -159,59 +159,38 @@ func (p *pacer) reserve(ctx context.Context, n int) (time.Time, error) {
 
 // take gets a slice of the shared time.
 func (p *pacer) take(ctx context.Context, length time.Duration) (from, to time.Time, err error) {
-	for {
-		used, revision, err := p.used(ctx)
-		if err != nil {
-			return from, to, err
-		}
-		from = used
-		if oldest := time.Now().Add(-p.pace.duration(p.pace.Burst)); from.Before(oldest) {
-			from = oldest
-		}
+	err = p.change(ctx, func(used time.Time) time.Time {
+		from = latest(used, time.Now().Add(-p.pace.duration(p.pace.Burst)))
 		to = from.Add(length)
-		_, err = p.connection.put(ctx, paceBucket, p.account, encodeTime(to), revision)
-		if err == nil || !isConflict(err) {
-			return from, to, err
-		}
-		pause(ctx, 5*time.Millisecond)
-	}
+		return to
+	})
+	return from, to, err
 }
 
 // hold keeps all workers of the account from sending for d, as the API asked for it.
 func (p *pacer) hold(ctx context.Context, d time.Duration) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.start, p.next, p.until = time.Time{}, time.Time{}, time.Time{}
 	until := time.Now().Add(d)
+	return p.change(ctx, func(used time.Time) time.Time { return latest(used, until) })
+}
+
+// change writes what next makes of the time at which all that was handed out is used up.
+func (p *pacer) change(ctx context.Context, next func(used time.Time) time.Time) error {
 	for {
-		used, revision, err := p.used(ctx)
+		value, revision, err := p.connection.get(ctx, paceBucket, p.account)
 		if err != nil {
 			return err
 		}
-		if !used.Before(until) {
-			break
+		var used time.Time
+		if len(value) == 8 {
+			used = time.Unix(0, int64(binary.BigEndian.Uint64(value)))
 		}
-		_, err = p.connection.put(ctx, paceBucket, p.account, encodeTime(until), revision)
-		if err == nil {
-			break
-		}
-		if !isConflict(err) {
+		value = binary.BigEndian.AppendUint64(nil, uint64(next(used).UnixNano()))
+		if _, err = p.connection.put(ctx, paceBucket, p.account, value, revision); !isConflict(err) {
 			return err
 		}
 		pause(ctx, 5*time.Millisecond)
 	}
-	p.start, p.next, p.until = time.Time{}, time.Time{}, time.Time{}
-	return nil
-}
-
-// used returns the time at which all that was handed out is used up.
-func (p *pacer) used(ctx context.Context) (used time.Time, revision uint64, err error) {
-	value, revision, err := p.connection.get(ctx, paceBucket, p.account)
-	if len(value) == 8 {
-		used = time.Unix(0, int64(binary.BigEndian.Uint64(value)))
-	}
-	return used, revision, err
-}
-
-func encodeTime(t time.Time) []byte {
-	return binary.BigEndian.AppendUint64(nil, uint64(t.UnixNano()))
 }

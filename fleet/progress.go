@@ -141,7 +141,8 @@ func (c *connection) allRecords(ctx context.Context, keep func(key string, r rec
 	return records, nil
 }
 
-// Status returns the status of one instance, or [ErrNoInstance] if nothing was ordered for it.
+// Status returns the status of one instance, or [ErrNoInstance] if nothing was ordered for it. On a cluster it may be a moment
+// behind.
 func (f *Fleet) Status(ctx context.Context, t Target) (Status, error) {
 	if err := t.check("Status", "Target"); err != nil {
 		return Status{}, err
