@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -153,6 +154,37 @@ func TestCancelWhileStarting(t *testing.T) {
 	require.NoError(t, err)
 	p := finish(t, f, "a")
 	assert.Equal(t, Progress{Total: 30, Superseded: 30}, p)
+}
+
+// A rollout that is cancelled while an older apply is under way does not open the way for a third one.
+func TestCancelKeepsTheFence(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, f *Fleet) {
+		api := newAPI(t, map[string]int{"acme": 1})
+		fullSpeed(t, f, api.targets)
+		entered, proceed := make(chan struct{}), make(chan struct{})
+		var first atomic.Bool
+		api.before = func(string, string) (*reply, error) {
+			if first.CompareAndSwap(false, true) {
+				close(entered)
+				<-proceed
+			}
+			return nil, nil
+		}
+		work(t, f, api, WithApplyTimeout(2*time.Second))
+		start(t, f, "a", policies[0], api.targets)
+		<-entered
+		start(t, f, "b", policies[1], api.targets)
+		n, err := f.Cancel(t.Context(), "b")
+		require.NoError(t, err)
+		assert.Equal(t, 1, n)
+		start(t, f, "c", policies[2], api.targets)
+		time.Sleep(700 * time.Millisecond) // longer than a fence is rechecked
+		assert.EqualValues(t, 1, api.calls.Load())
+		close(proceed)
+		assert.Equal(t, 1, finish(t, f, "c").Applied)
+		newestWins(t, api.Requests(), api.targets, 2)
+	})
 }
 
 func TestRetryTakesOnlyWhatMatches(t *testing.T) {

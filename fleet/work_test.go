@@ -302,6 +302,10 @@ func TestSweep(t *testing.T) {
 		api := newAPI(t, map[string]int{"acme": 20})
 		fullSpeed(t, f, api.targets)
 		start(t, f, "r", policies[1], api.targets)
+		later := time.Now().Add(2 * f.timing.sweepEvery)
+		n, err := f.sweep(t.Context(), later)
+		require.NoError(t, err)
+		assert.Zero(t, n, "the engine will deliver them")
 		consumer, err := f.orders.Consumer(t.Context(), consumerOf("acme"))
 		require.NoError(t, err)
 		batch, err := consumer.Fetch(10)
@@ -314,10 +318,9 @@ func TestSweep(t *testing.T) {
 			p, err := f.Progress(t.Context(), "r")
 			return err == nil && p.Applied == 10
 		}, 10*time.Second, 50*time.Millisecond)
-		n, err := f.sweep(t.Context(), time.Now())
+		n, err = f.sweep(t.Context(), time.Now())
 		require.NoError(t, err)
 		assert.Zero(t, n, "they are not old enough")
-		later := time.Now()
 		assert.Eventually(t, func() bool { // until the engine has counted the acknowledgements
 			later = later.Add(2 * f.timing.sweepEvery)
 			n, err = f.sweep(t.Context(), later)
