@@ -1,6 +1,7 @@
 package zapi
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,37 +11,37 @@ import (
 	"unicode"
 )
 
-// The kinds of failure, for [errors.Is]. Each error of a call matches at most one of them.
+// The kinds of failure, for [errors.Is]. An error of a call matches at most one of them.
 var (
-	// ErrInvalidArgument is every [ValidationError]: nothing was sent.
+	// ErrInvalidArgument matches every [*ValidationError]: nothing was sent.
 	ErrInvalidArgument = errors.New("zapi: invalid argument")
-	// ErrUnauthorized is a 401, a 403, and the 400 by which the API refuses a missing or wrong Client-Token.
+	// ErrUnauthorized matches a 401, a 403, and the 400 with which the API refuses a missing or wrong Client-Token.
 	ErrUnauthorized = errors.New("zapi: unauthorized")
-	// ErrNotFound is a 404, and the 200 by which the API says that it has no such instance or route.
+	// ErrNotFound matches a 404, and the 200 with which the API reports an unknown instance or route.
 	ErrNotFound = errors.New("zapi: not found")
-	// ErrMethodNotAllowed is a 405.
+	// ErrMethodNotAllowed matches a 405.
 	ErrMethodNotAllowed = errors.New("zapi: method not allowed")
-	// ErrUnsupportedMediaType is a 415.
+	// ErrUnsupportedMediaType matches a 415.
 	ErrUnsupportedMediaType = errors.New("zapi: unsupported media type")
-	// ErrRateLimited is a 429; [APIError].RetryAfter says how long to wait, if the API told.
+	// ErrRateLimited matches a 429. [APIError].RetryAfter is how long the API asked to wait, if it did.
 	ErrRateLimited = errors.New("zapi: rate limited")
-	// ErrUnavailable is a 5xx.
+	// ErrUnavailable matches any 5xx status.
 	ErrUnavailable = errors.New("zapi: unavailable")
-	// ErrRejected is a 200 with success false: the API understood and did not do it.
+	// ErrRejected matches a 200 with success false: the API understood the call and did not carry it out.
 	ErrRejected = errors.New("zapi: rejected")
-	// ErrUnexpectedResponse is a redirect, or a 2xx that is not the documented answer.
+	// ErrUnexpectedResponse matches a 101, a redirect, and a 2xx that is not the documented response.
 	ErrUnexpectedResponse = errors.New("zapi: unexpected response")
 )
 
-// ValidationError says that an argument, option or credential was refused before anything was sent.
-// It matches [ErrInvalidArgument], and holds neither secrets nor phones.
+// A ValidationError reports an argument, option or credential that was refused before anything was sent.
+// It matches [ErrInvalidArgument] and holds neither secrets nor phones.
 type ValidationError struct {
-	Op     string // the route or function, "privacy/last-seen" or "NewClient"; empty when a value was parsed
-	Field  string // what was wrong, "changes[1].phone"
+	Op     string // the route or function, such as "privacy/last-seen" or "NewClient"; empty when a value was parsed
+	Field  string // what was refused, such as "changes[1].phone"
 	Reason string // what is allowed
 }
 
-// Error reads "zapi: privacy/last-seen: changes[1].phone: must be …".
+// Error returns a text such as "zapi: privacy/last-seen: changes[1].phone: must be …".
 func (e *ValidationError) Error() string {
 	return errorText(e.Op, e.Field, e.Reason)
 }
@@ -48,54 +49,82 @@ func (e *ValidationError) Error() string {
 // Is reports whether target is [ErrInvalidArgument].
 func (e *ValidationError) Is(target error) bool { return target == ErrInvalidArgument }
 
-// APIError says that the API answered, and the answer was no success.
-// The two secrets are redacted wherever the server echoed them.
+// An APIError reports a response that is not a success.
+// Both secrets are redacted wherever the server echoed them.
 type APIError struct {
-	Op         string        // the route, "privacy/last-seen"
-	StatusCode int           // of HTTP; 200 is possible, see [ErrRejected] and [ErrNotFound]
-	Code       string        // the "error" of the answer, at most 512 bytes
-	Message    string        // the "message" of the answer, at most 512 bytes
-	RetryAfter time.Duration // what the header Retry-After asked for; 0 without one
-	Attempts   int           // requests sent
-	Body       []byte        // the first 4 KiB of the answer
+	Op         string        // the route, such as "privacy/last-seen"
+	StatusCode int           // the HTTP status; 200 is possible, see [ErrRejected] and [ErrNotFound]
+	Code       string        // the "error" of the response, at most 512 bytes
+	Message    string        // the "message" of the response, at most 512 bytes
+	RetryAfter time.Duration // the header Retry-After; 0 without one
+	Attempts   int           // attempts made; see [TransportError]
+	Body       []byte        // the first 4 KiB of the response
 
-	kind   error  // set for what the status alone does not tell
-	reason string // what was wrong with the answer, in our words
+	kind   error  // set if StatusCode and Code do not tell
+	reason string // what is wrong with the response, in words of this package
 }
 
-// Error reads "zapi: privacy/last-seen: 403 Forbidden: Client-Token [REDACTED] not allowed".
+// Error returns a text such as "zapi: privacy/last-seen: 403 Forbidden: Client-Token [REDACTED] not allowed".
 func (e *APIError) Error() string {
-	status := fmt.Sprintf("%d %s", e.StatusCode, http.StatusText(e.StatusCode))
-	return errorText(e.Op, strings.TrimSpace(status), e.Code, e.Message, e.reason) + attemptsText(e.Attempts)
+	return errorText(e.Op, e.statusText(), e.Code, e.Message, e.reason) + attemptsText(e.Attempts)
+}
+
+// statusText returns the status in words. That of a 200 is its kind, as "OK" would mislead.
+func (e *APIError) statusText() string {
+	if kind := e.sentinel(); e.StatusCode == http.StatusOK && kind != nil {
+		return strings.TrimPrefix(kind.Error(), "zapi: ")
+	}
+	if name := http.StatusText(e.StatusCode); name != "" {
+		return fmt.Sprintf("%d %s", e.StatusCode, name)
+	}
+	return fmt.Sprintf("status %d", e.StatusCode)
 }
 
 // Is reports whether target is the kind of this failure, such as [ErrUnauthorized].
-// It looks at StatusCode and Code, so an APIError built by a test matches as well.
+//
+// It depends on StatusCode and Code only, so that tests can make an APIError of any kind: status 200 makes an
+// [ErrRejected], status 302 an [ErrUnexpectedResponse].
 func (e *APIError) Is(target error) bool {
+	kind := e.sentinel()
+	return kind != nil && target == kind
+}
+
+// sentinel returns the kind of the failure, or nil if it has none.
+func (e *APIError) sentinel() error {
 	kind := e.kind
 	if kind == nil {
 		kind = kindOf(e.StatusCode, e.Code)
 	}
-	return kind != nil && target == kind
+	if kind == nil && e.StatusCode == http.StatusOK {
+		kind = ErrRejected
+	}
+	return kind
 }
 
-// TransportError says that there was no whole answer: refused, reset, timed out, cancelled.
-// Whether the API applied the call is unknown; every call of this package can be repeated safely.
+// A TransportError reports that no complete response was received: the connection was refused or reset, a timeout
+// expired, or the caller cancelled. Whether the call was applied is unknown; repeating it is safe.
+//
+// Attempts counts the attempts of this package. Within one, net/http itself repeats a GET whose reused connection closes
+// before a response.
 type TransportError struct {
-	Op       string // the route, "privacy/last-seen"
-	Attempts int    // requests sent; 0 when the context was already done
-	Err      error  // the cause: context.Canceled, *net.OpError, …
+	Op       string // the route, such as "privacy/last-seen"
+	Attempts int    // attempts made; 0 if the context was already done
+	Err      error  // the cause, such as context.Canceled or a *net.OpError
 }
 
-// Error reads "zapi: privacy/last-seen: " and the cause.
+// Error returns a text such as "zapi: privacy/last-seen: no response: unexpected EOF".
 func (e *TransportError) Error() string {
-	return errorText(e.Op, fmt.Sprint(e.Err)) + attemptsText(e.Attempts)
+	cause := fmt.Sprint(e.Err)
+	if !errors.As(e.Err, new(timeoutError)) { // which begins like this itself
+		cause = "no response: " + cause
+	}
+	return errorText(e.Op, cause) + attemptsText(e.Attempts)
 }
 
 // Unwrap returns the cause.
 func (e *TransportError) Unwrap() error { return e.Err }
 
-// Timeout reports whether the cause was a timeout: the caller's deadline, that of [WithTimeout] or one of the network's.
+// Timeout reports whether the cause is a timeout: the caller's deadline, that of [WithTimeout], or one of the network.
 func (e *TransportError) Timeout() bool {
 	return isTimeout(e.Err)
 }
@@ -105,7 +134,25 @@ func isTimeout(err error) bool {
 	return errors.As(err, &t) && t.Timeout()
 }
 
-// kindOf classifies a failed answer by status and, where the API's status misleads, by its "error".
+// contextErr is like ctx.Err, but also reports a deadline that the context's timer has not noticed yet.
+func contextErr(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok && ctx.Err() == nil && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return ctx.Err()
+}
+
+// timeoutError reports that [WithTimeout] expired. It does not match [context.DeadlineExceeded], which means the
+// caller's deadline.
+type timeoutError time.Duration
+
+func (e timeoutError) Error() string {
+	return fmt.Sprintf("no complete response within %v", time.Duration(e))
+}
+
+func (e timeoutError) Timeout() bool { return true }
+
+// kindOf returns the kind of a failed response, from its status and, where that misleads, from its "error".
 func kindOf(status int, code string) error {
 	switch {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
@@ -122,7 +169,7 @@ func kindOf(status int, code string) error {
 		return ErrUnavailable
 	case status == http.StatusOK, status == http.StatusBadRequest:
 		return kindOfText(strings.ToLower(strings.TrimSpace(code)))
-	case status > 200 && status < 400:
+	case status >= 100 && status < 400:
 		return ErrUnexpectedResponse
 	}
 	return nil
@@ -130,7 +177,7 @@ func kindOf(status int, code string) error {
 
 func kindOfText(code string) error {
 	switch {
-	case strings.Contains(code, "client-token is not configured"), strings.HasSuffix(code, "not allowed"):
+	case code == "null not allowed", code == "your client-token is not configured", strings.HasPrefix(code, "client-token"):
 		return ErrUnauthorized
 	case code == "not_found", code == "instance not found":
 		return ErrNotFound
@@ -138,7 +185,7 @@ func kindOfText(code string) error {
 	return nil
 }
 
-// attemptsText goes behind a text, where no server can cut it off.
+// attemptsText follows the text of a server, which could otherwise be long enough to cut it off.
 func attemptsText(attempts int) string {
 	if attempts < 2 {
 		return ""
@@ -147,12 +194,12 @@ func attemptsText(attempts int) string {
 }
 
 const (
-	maxErrorText = 260 // bytes, so that with the attempts the text stays under 300 characters
+	maxErrorText = 260 // bytes, so that with the attempts the text has fewer than 300 characters
 	maxErrorPart = 512 // bytes of Code and of Message
 	maxErrorBody = 4 << 10
 )
 
-// errorText is the one line that an error shows, short and printable whatever the server sent.
+// errorText joins parts to one short printable line, whatever the server sent.
 func errorText(parts ...string) string {
 	parts = slices.DeleteFunc(parts, func(part string) bool { return part == "" })
 	text := "zapi: " + strings.Join(parts, ": ")

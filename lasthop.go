@@ -7,186 +7,197 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"slices"
 	"strings"
 	"sync/atomic"
 )
 
 const (
-	maxAnswerBody   = 1 << 20 // bytes, after decompression; tens of thousands of contacts fit
-	maxAnswerHeader = 64 << 10
+	tokenPlaceholder  = "-"
+	maxResponseBody   = 1 << 20 // bytes, after decompression; tens of thousands of contacts fit
+	maxResponseHeader = 64 << 10
 )
 
 var (
-	errRerouted  = errors.New("a middleware changed where the request goes; nothing was sent")
-	errNoAnswer  = errors.New("the transport returned neither an answer nor an error")
-	errTooLarge  = errors.New("the body is larger than 1 MiB")
-	errUnpacking = errors.New("the body is no valid gzip")
+	errRerouted   = errors.New("a middleware changed where the request goes; nothing was sent")
+	errNoContext  = errors.New("a middleware dropped the context of the request; nothing was sent")
+	errNoResponse = errors.New("the transport returned neither a response nor an error")
+	errTooLarge   = errors.New("the body is larger than 1 MiB")
+	errBadGzip    = errors.New("the body is not valid gzip")
 )
 
-// exchange is the context of one attempt and tells the last hop whose request it is.
+// An exchange travels in the context of a request and tells lastHop which instance the request belongs to.
 type exchange struct {
-	context.Context // it is that context itself, which saves wrapping it
-
-	client  *Client
-	request request
-	unsent  bytes.Reader              // of the request's body
-	lost    atomic.Bool               // set when the network failed in a way that may pass
-	quoted  atomic.Pointer[wholeBody] // set when an answer quotes a secret
+	secrets    sealed[*secrets]
+	instanceID string
+	op         string
+	method     string
+	path       string                               // below the base URL, with the placeholder
+	redacted   atomic.Pointer[sealed[redactedBody]] // set if the body of the response quotes a secret
 }
 
 type exchangeKey struct{}
 
-// Value finds the exchange in any context derived from it.
-func (ex *exchange) Value(key any) any {
-	if key == (exchangeKey{}) {
-		return ex
-	}
-	return ex.Context.Value(key)
+// A redactedBody is a body before and after its redaction.
+type redactedBody struct{ original, shown []byte }
+
+// routePath returns where a request goes, below the base URL.
+func routePath(instanceID, token, op string) string {
+	return "/instances/" + instanceID + "/token/" + token + "/" + op
 }
 
-// lastHop puts the secrets into a copy of each request, under resty and under all middleware, and takes them out of
-// each answer: nothing above it ever holds one.
+// original undoes the redaction of body, unless a middleware replaced it: a secret may equal a word of the response.
+func (x *exchange) original(body []byte) []byte {
+	if seal := x.redacted.Load(); seal != nil {
+		if b := (*seal)(); bytes.Equal(body, b.shown) {
+			return b.original
+		}
+	}
+	return body
+}
+
+// A networkError is a failure that a retry may avoid. Errors of middleware are not wrapped in it.
+type networkError struct{ error }
+
+func (e networkError) Unwrap() error { return e.error }
+
+// A lastHop puts the secrets into a copy of each request and redacts them in each response. What is above it, resty and
+// middleware, never holds one.
 type lastHop struct {
 	next http.RoundTripper
 	base *url.URL
 }
 
 func (h lastHop) RoundTrip(req *http.Request) (*http.Response, error) {
-	ex, ok := req.Context().Value(exchangeKey{}).(*exchange)
-	if !ok || !h.expects(req, ex) {
-		if req.Body != nil {
-			_ = req.Body.Close() // a RoundTripper owes this, and nothing was written that could fail
-		}
-		return nil, errRerouted
+	x, ok := req.Context().Value(exchangeKey{}).(*exchange)
+	if !ok {
+		return nil, refuse(req, errNoContext)
 	}
-	resp, err := h.next.RoundTrip(h.reveal(req, ex))
+	if !h.expects(req, x) {
+		return nil, refuse(req, errRerouted)
+	}
+	resp, err := h.next.RoundTrip(h.reveal(req, x))
+	if err != nil {
+		return nil, classify(x.secrets().redactor.cause(err), req)
+	}
+	if resp == nil {
+		return nil, errNoResponse
+	}
+	return conceal(resp, req, x), nil
+}
+
+// refuse closes the body of req, as a RoundTripper must, and returns err.
+func refuse(req *http.Request, err error) error {
+	if req.Body != nil {
+		_ = req.Body.Close()
+	}
+	return err
+}
+
+// classify wraps the errors of a transport that a retry may avoid in a networkError.
+func classify(err error, req *http.Request) error {
 	switch {
-	case err != nil:
-		var untrusted *tls.CertificateVerificationError
-		ex.lost.Store(!errors.As(err, &untrusted))
-		return nil, ex.client.secrets().redactor.cause(err)
-	case resp == nil || resp.Body == nil:
-		return nil, errNoAnswer
+	case errors.As(err, new(*tls.CertificateVerificationError)): // an attack or a mistake
+		return err
+	case strings.HasPrefix(err.Error(), "no responder found"): // httpmock, for a request that a test did not expect
+		return fmt.Errorf("%w: %s %s", err, req.Method, req.URL.Path)
 	}
-	return conceal(resp, req, ex), nil
+	return networkError{err}
 }
 
-// expects reports whether req still goes where the client sent it: a middleware that follows redirects must not
-// take the secrets to another host.
-func (h lastHop) expects(req *http.Request, ex *exchange) bool {
-	return req.Method == ex.request.method && req.URL.Scheme == h.base.Scheme && req.URL.Host == h.base.Host &&
-		consistsOf(req.URL.Path, h.base.Path, "/instances/", ex.client.instanceID, "/token/-/", ex.request.op)
+// expects reports whether req still goes where the client sent it: a middleware that follows redirects must not take
+// the secrets to another host.
+func (h lastHop) expects(req *http.Request, x *exchange) bool {
+	return req.Method == x.method && req.URL.Scheme == h.base.Scheme && req.URL.Host == h.base.Host &&
+		req.URL.Path == h.base.Path+x.path
 }
 
-// consistsOf compares without building the whole.
-func consistsOf(text string, parts ...string) bool {
-	for _, part := range parts {
-		if !strings.HasPrefix(text, part) {
-			return false
-		}
-		text = text[len(part):]
-	}
-	return text == ""
-}
-
-// reveal gives the request as the API gets it.
-func (h lastHop) reveal(req *http.Request, ex *exchange) *http.Request {
-	secrets := ex.client.secrets()
-	if httptrace.ContextClientTrace(req.Context()) != nil {
-		req = req.WithContext(headerTraceless{req.Context()})
-	}
-	copied := &struct { // one allocation for both
-		http.Request
-		url url.URL
-	}{*req, *h.base}
-	outgoing := &copied.Request
-	outgoing.URL = &copied.url
-	path := "/instances/" + ex.client.instanceID + "/token/" + secrets.token + "/" + ex.request.op
-	outgoing.URL.Path += path
-	if h.base.RawPath != "" {
-		escaped := url.URL{Path: path}
-		outgoing.URL.RawPath += escaped.EscapedPath()
-	}
+// reveal returns the request as the API gets it.
+func (h lastHop) reveal(req *http.Request, x *exchange) *http.Request {
+	secrets := x.secrets()
+	outgoing := req.WithContext(withoutHeaderTrace(req.Context()))
+	outgoing.URL = appendPath(h.base, routePath(x.instanceID, secrets.token, x.op))
 	outgoing.URL.RawQuery = req.URL.RawQuery
 	outgoing.Host = ""
-	outgoing.Header = make(http.Header, len(req.Header)+1)
-	maps.Copy(outgoing.Header, req.Header) // values are shared: nobody changes those of a request
-	outgoing.Header.Del("Accept-Encoding") // the transport then unpacks, so that the answer can be redacted
+	outgoing.Header = maps.Clone(req.Header)
+	outgoing.Header.Del("Accept-Encoding") // so that the transport decompresses the response, which can then be redacted
 	if len(secrets.clientToken) > 0 {
 		outgoing.Header["Client-Token"] = secrets.clientToken
 	}
 	return outgoing
 }
 
-// conceal reads the whole body and gives the answer as middleware may see it: the secrets redacted, the request the
-// one with the placeholder.
-func conceal(resp *http.Response, req *http.Request, ex *exchange) *http.Response {
-	concealed := &struct { // one allocation for both
-		http.Response
-		body wholeBody
-	}{Response: *resp}
-	original, err := readBody(unpacked(resp), resp.ContentLength)
-	_ = resp.Body.Close() // read to its end or given up: either way there is no more to learn
-	body := &concealed.body
-	body.shown, body.err = original, err
-	redactor := ex.client.secrets().redactor
+// appendPath is like base.JoinPath, but keeps the path of base as it is written.
+func appendPath(base *url.URL, path string) *url.URL {
+	u := *base
+	u.Path += path
+	if base.RawPath != "" {
+		u.RawPath += (&url.URL{Path: path}).EscapedPath()
+	}
+	return &u
+}
+
+// conceal reads the whole body and returns the response as middleware may see it: without secrets, and with the
+// request that has the placeholder.
+func conceal(resp *http.Response, req *http.Request, x *exchange) *http.Response {
+	redactor := x.secrets().redactor
+	original, err := readBody(bodyOf(resp))
+	if resp.Body != nil {
+		_ = resp.Body.Close() // read to its end or given up: the error of Close adds nothing
+	}
+	body := &shownBody{text: redactor.redact(string(original)), err: err}
 	switch {
 	case errors.Is(err, errTooLarge):
-		body.shown = []byte(redactor.redact(string(original)))
-		body.shown = body.shown[:min(len(body.shown), maxErrorBody)] // the end may be half a secret
-	case err != nil:
-		ex.lost.Store(true)
-		body.shown = nil // likewise
-	case redactor.in(string(original)):
-		body.shown = []byte(redactor.redact(string(original)))
-		body.original = func() []byte { return original }
-		ex.quoted.Store(body)
+		body.text = body.text[:min(len(body.text), maxErrorBody)] // the end may be half a secret
+	case err != nil && !isComplete(err):
+		body.text, body.err = "", networkError{redactor.cause(err)} // likewise
+	case body.text != string(original):
+		both := seal(redactedBody{original, []byte(body.text)})
+		x.redacted.Store(&both)
 	}
-	body.unread.Reset(body.shown)
-
-	concealed.Request = req
-	concealed.Status = redactor.redact(resp.Status)
-	if redactor.inHeader(resp.Header) {
-		concealed.Header = redactor.redactHeader(resp.Header)
-	}
-	concealed.Trailer = nil
-	concealed.ContentLength = -1
-	concealed.Body = body
-	return &concealed.Response
+	shown := *resp
+	shown.Request = req
+	shown.Status = redactor.redact(resp.Status)
+	shown.Header = redactor.redactHeader(resp.Header)
+	shown.Trailer = nil
+	shown.ContentLength = -1
+	shown.Body = body
+	return &shown
 }
 
-// wholeBody is a body that was read to its end, as middleware may see it.
-type wholeBody struct {
-	unread   bytes.Reader // of shown
-	shown    []byte
-	original func() []byte // where it quotes a secret; a closure, as for secrets
-	err      error         // how the body ended, nil for well
+// A shownBody is a body as middleware may see it. It ends as the real one ended.
+type shownBody struct {
+	text string // the part not read yet
+	err  error  // nil for a complete body
 }
 
-func (b *wholeBody) Read(p []byte) (int, error) {
-	n, err := b.unread.Read(p)
-	if err != nil && b.err != nil {
-		err = b.err
+func (b *shownBody) Read(p []byte) (int, error) {
+	if b.text == "" && len(p) > 0 {
+		if b.err != nil {
+			return 0, b.err
+		}
+		return 0, io.EOF
 	}
-	return n, err
+	n := copy(p, b.text)
+	b.text = b.text[n:]
+	return n, nil
 }
 
-func (b *wholeBody) Close() error { return nil }
+func (b *shownBody) Close() error { return nil }
 
-// failingReader is a body that cannot be read.
-type failingReader struct{ err error }
-
-func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
-
-// unpacked is the body of resp without the gzip that a server may send unasked.
-func unpacked(resp *http.Response) io.Reader {
-	if !strings.EqualFold(resp.Header.Get("Content-Encoding"), "gzip") {
+// bodyOf returns the body of resp, without the gzip that a server may send unasked.
+func bodyOf(resp *http.Response) io.Reader {
+	switch {
+	case resp.Body == nil: // allowed for a RoundTripper
+		return http.NoBody
+	case resp.StatusCode == http.StatusSwitchingProtocols: // the raw connection: no context ends a read of it
+		return http.NoBody
+	case !strings.EqualFold(resp.Header.Get("Content-Encoding"), "gzip"):
 		return resp.Body
 	}
 	reader, err := gzip.NewReader(resp.Body)
@@ -196,41 +207,38 @@ func unpacked(resp *http.Response) io.Reader {
 	return reader
 }
 
-// readBody reads at most [maxAnswerBody] bytes, of which length are expected; the error is nil only when that was all.
-// It is io.ReadAll with a limit, and without its 512 bytes for an answer of sixteen.
-func readBody(body io.Reader, length int64) ([]byte, error) {
-	if length < 0 || length > maxAnswerBody {
-		length = bytes.MinRead
+type failingReader struct{ err error }
+
+func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
+
+// readBody reads at most [maxResponseBody] bytes. The error is nil only if the body ended within that limit.
+func readBody(body io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(body, maxResponseBody+1))
+	switch {
+	case len(data) > maxResponseBody:
+		return data[:maxResponseBody], errTooLarge
+	case err != nil && isBadGzip(err):
+		return data, errBadGzip
 	}
-	data := make([]byte, 0, length+1) // room to see the end
-	for {
-		n, err := body.Read(data[len(data):cap(data)])
-		data = data[:len(data)+n]
-		switch {
-		case len(data) > maxAnswerBody:
-			return data[:maxAnswerBody], errTooLarge
-		case errors.Is(err, io.EOF):
-			return data, nil
-		case err != nil && isCorrupt(err):
-			return data, errUnpacking
-		case err != nil:
-			return data, err
-		case len(data) == cap(data):
-			data = slices.Grow(data, len(data))
-		}
-	}
+	return data, err
 }
 
-func isCorrupt(err error) bool {
-	var corrupt flate.CorruptInputError
-	return errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, &corrupt)
+func isBadGzip(err error) bool {
+	return errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, new(flate.CorruptInputError))
 }
 
-// isWhole reports whether readBody failed on an answer that came in whole, so that asking again would not help.
-func isWhole(err error) bool { return errors.Is(err, errTooLarge) || errors.Is(err, errUnpacking) }
+// isComplete reports whether err of readBody is about a response that was received completely: it would be the same again.
+func isComplete(err error) bool { return errors.Is(err, errTooLarge) || errors.Is(err, errBadGzip) }
 
-// headerTraceless hides the two trace hooks that are handed header values: those of the request hold the Client-Token,
-// and those of an early answer may echo it.
+// withoutHeaderTrace hides the two trace hooks that get header values: those of the request hold the Client-Token, and
+// those of an early response may echo it.
+func withoutHeaderTrace(ctx context.Context) context.Context {
+	if httptrace.ContextClientTrace(ctx) == nil {
+		return ctx
+	}
+	return headerTraceless{ctx}
+}
+
 type headerTraceless struct{ context.Context }
 
 func (c headerTraceless) Value(key any) any {
@@ -241,20 +249,4 @@ func (c headerTraceless) Value(key any) any {
 		return &quiet
 	}
 	return value
-}
-
-// body is an answer's body for the client, secrets and all, unless a middleware put another in its place.
-func (ex *exchange) body(resp *http.Response) ([]byte, error) {
-	body, untouched := resp.Body.(*wholeBody)
-	if !untouched {
-		data, err := readBody(resp.Body, resp.ContentLength)
-		_ = resp.Body.Close() // read to its end or given up
-		if body = ex.quoted.Load(); body == nil || !bytes.Equal(data, body.shown) {
-			return data, err
-		} // a middleware wrapped the body, as tracing does
-	}
-	if body.original != nil {
-		return body.original(), body.err
-	}
-	return body.shown, body.err
 }

@@ -21,7 +21,7 @@ import (
 // No goroutine outlives the tests; that includes those of ten thousand calls that were cut off.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// Thousands of calls that their deadlines cut off, before, amid and behind the answer, leave nothing behind.
+// Thousands of calls that their deadlines cut off, before, amid and behind the response, leave nothing behind.
 func TestShortDeadlinesLeaveNothingBehind(t *testing.T) {
 	t.Parallel()
 	const callers, callsEach = 50, 200

@@ -2,51 +2,49 @@ package zapi
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"strings"
+	"syscall"
 	"time"
 )
 
-// callLog writes the lines of one call. What is logged is an allowlist: no URL, no header, no body, nothing that a server or
-// a caller wrote. It is nil without a logger, and then asks no clock either.
+// callLog writes the lines of one call. It logs only what is listed here: no URL, no header, no body, and nothing that a
+// server or a caller wrote. Without a logger it is nil and does nothing.
 type callLog struct {
 	ctx            context.Context
 	logger         *slog.Logger
 	op, instanceID string
-
-	started, attemptStarted time.Time
+	start          time.Time
 }
 
-func (c *Client) startLog(ctx context.Context, op string) *callLog {
-	if c.connection.logger == nil {
+func newCallLog(ctx context.Context, logger *slog.Logger, op, instanceID string) *callLog {
+	if logger == nil {
 		return nil
 	}
-	return &callLog{ctx: ctx, logger: c.connection.logger, op: op, instanceID: c.instanceID, started: time.Now()}
+	return &callLog{ctx, logger, op, instanceID, time.Now()}
 }
 
-func (l *callLog) startAttempt() {
-	if l != nil {
-		l.attemptStarted = time.Now()
-	}
-}
-
-func (l *callLog) attempt(attempt, status int, wait time.Duration) {
+// attempt logs one attempt and the wait that follows it.
+func (l *callLog) attempt(n, status int, duration, wait time.Duration) {
 	if l == nil {
 		return
 	}
 	l.logger.LogAttrs(l.ctx, slog.LevelDebug, "zapi: attempt",
 		slog.String("operation", l.op),
 		slog.String("instance", l.instanceID),
-		slog.Int("attempt", attempt),
+		slog.Int("attempt", n),
 		slog.Int("status", status),
-		slog.Duration("duration", time.Since(l.attemptStarted)),
+		slog.Duration("duration", duration),
 		slog.Duration("wait", wait),
 	)
 }
 
-// failure logs a call that failed.
-func (l *callLog) failure(err error) {
+// end logs a call that failed.
+func (l *callLog) end(err error) {
 	if l == nil || err == nil {
 		return
 	}
@@ -64,28 +62,37 @@ func (l *callLog) failure(err error) {
 		slog.Int("attempts", attempts),
 		slog.Int("status", status),
 		slog.String("failure", failureName(err)),
-		slog.Duration("duration", time.Since(l.started)),
+		slog.Duration("duration", time.Since(l.start)),
 	)
 }
 
-// failureName says in our own words what kind of failure err is.
+// failureName returns the kind of failure that err is, in words of this package.
 func failureName(err error) string {
-	for _, kind := range []error{
-		ErrUnauthorized, ErrNotFound, ErrMethodNotAllowed, ErrUnsupportedMediaType, ErrRateLimited, ErrUnavailable, ErrRejected,
-		ErrUnexpectedResponse,
-	} {
-		if errors.Is(err, kind) {
-			return strings.TrimPrefix(kind.Error(), "zapi: ")
-		}
-	}
 	var apiErr *APIError
 	switch {
 	case errors.As(err, &apiErr):
+		if kind := apiErr.sentinel(); kind != nil {
+			return strings.TrimPrefix(kind.Error(), "zapi: ")
+		}
 		return "refused"
 	case errors.Is(err, context.Canceled):
 		return "canceled"
+	case errors.As(err, new(*net.DNSError)):
+		return "DNS"
 	case isTimeout(err):
 		return "timeout"
+	case isTLS(err):
+		return "TLS"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connection refused"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "connection reset"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "connection closed"
 	}
-	return "no answer"
+	return "no response"
+}
+
+func isTLS(err error) bool {
+	return errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(tls.RecordHeaderError)) || errors.As(err, new(tls.AlertError))
 }

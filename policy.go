@@ -1,20 +1,21 @@
 package zapi
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"unicode"
 )
 
-// Policy is the privacy of an instance as one value, to be kept in a file or a database column and applied with
+// A Policy is the privacy of an instance as one value, to be kept in a file or a database column and applied with
 // [Client.Apply]. Settings that are nil or empty are left as they are.
 //
-// Its JSON is strict both ways: unknown and repeated keys, and values that [Policy.Validate] refuses, are errors that
-// name the key. A null is the same as no key.
+// Its JSON and YAML are strict in both directions: unknown keys, repeated keys, and values that [Policy.Validate] refuses are
+// errors that name the key. A known key with null is like an absent one.
 type Policy struct {
 	LastSeen        *Audience        `json:"lastSeen,omitempty"`
 	Photo           *Audience        `json:"photo,omitempty"`
@@ -25,86 +26,17 @@ type Policy struct {
 	MessageDuration MessageDuration  `json:"messageDuration,omitempty"`
 }
 
-// Audience is who sees one setting or, for GroupAdd, who may do it.
+// An Audience is who sees one setting or, for GroupAdd, who may add the number to groups.
 type Audience struct {
 	Visibility Visibility `json:"visibility"`
-	// Except is the whole blacklist wanted, with CONTACT_BLACKLIST only: nil keeps the list as it stands, empty clears it.
+	// Except is the whole blacklist wanted, only with CONTACT_BLACKLIST: nil keeps the existing list, empty clears it.
 	Except []string `json:"except,omitzero"`
 }
 
-const (
-	opPolicy   = "policy"
-	maxKeyText = 64 // bytes of an unknown key that an error shows
-)
-
-// setting is one part of a policy.
-type setting struct {
-	key      string
-	isSet    func() bool
-	validate func() error // of what is set
-	read     func(json.RawMessage) error
-	apply    func(context.Context, *Client) error
-}
-
-// settings lists the parts of p in the order in which they are applied: online may refer to last seen, so it comes later.
-func (p *Policy) settings() []setting {
-	return []setting{
-		audienceSetting(BlacklistLastSeen, &p.LastSeen, visibilities, (*Client).SetLastSeen),
-		audienceSetting(BlacklistPhoto, &p.Photo, visibilities, (*Client).SetPhotoVisibility),
-		audienceSetting(BlacklistDescription, &p.Description, visibilities, (*Client).SetDescriptionVisibility),
-		audienceSetting(BlacklistGroupAdd, &p.GroupAdd, groupAddPermissions, (*Client).SetGroupAddPermission),
-		valueSetting("online", &p.Online, onlineVisibilities, (*Client).SetOnlineVisibility),
-		valueSetting("readReceipts", &p.ReadReceipts, readReceipts, (*Client).SetReadReceipts),
-		valueSetting("messageDuration", &p.MessageDuration, messageDurations, (*Client).SetMessageDuration),
-	}
-}
-
-func valueSetting[T ~string](key string, value *T, legal []T, set func(*Client, context.Context, T) error) setting {
-	return setting{
-		key:      key,
-		isSet:    func() bool { return *value != "" },
-		validate: func() error { return oneOf(opPolicy, key, *value, legal) },
-		read:     func(raw json.RawMessage) error { return readOneOf(raw, key, value, legal) },
-		apply:    func(ctx context.Context, c *Client) error { return set(c, ctx, *value) },
-	}
-}
-
-func audienceSetting[T ~string](
-	scope BlacklistScope, audience **Audience, legal []T, set func(*Client, context.Context, T, ...BlacklistChange) error,
-) setting {
-	key := string(scope)
-	return setting{
-		key:   key,
-		isSet: func() bool { return *audience != nil },
-		validate: func() error {
-			a := *audience
-			if err := oneOf(opPolicy, key+".visibility", T(a.Visibility), legal); err != nil {
-				return err
-			}
-			if a.Except != nil && a.Visibility != VisibilityContactBlacklist {
-				return &ValidationError{opPolicy, key + ".except", "goes with " + string(VisibilityContactBlacklist) + " only"}
-			}
-			_, err := normalizeContacts(opPolicy, key+".except", a.Except)
-			return err
-		},
-		read: func(raw json.RawMessage) error {
-			*audience = new(Audience)
-			return (*audience).readJSON(raw, key, key+".")
-		},
-		apply: func(ctx context.Context, c *Client) error {
-			a := *audience
-			if a.Except == nil {
-				return set(c, ctx, T(a.Visibility))
-			}
-			_, err := c.ReplaceBlacklist(ctx, scope, a.Except)
-			return err
-		},
-	}
-}
-
-// Validate reports all that is wrong with p, each as a [*ValidationError] that names the JSON key.
+// Validate returns all that is wrong with p, each as a [*ValidationError] that names the JSON key.
 //
-// The values are those of the setters; an Audience for GroupAdd is not NONE, and Except goes with CONTACT_BLACKLIST only.
+// The allowed values are those of the setters. An Audience for GroupAdd cannot be NONE, and Except is allowed only with
+// CONTACT_BLACKLIST.
 func (p Policy) Validate() error {
 	var errs []error
 	for _, s := range p.settings() {
@@ -115,16 +47,16 @@ func (p Policy) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Apply makes the privacy of the instance what p says.
+// Apply sets the privacy of the instance to p.
 //
-// All of p is validated first, and nothing is sent if any part is wrong. Then each setting is applied, in the order
-// last seen, photo, description, groupAdd, online, readReceipts, messageDuration. A failure does not keep the others
-// from being applied, unless the context is done or the credentials are refused: then the rest is not tried.
+// It validates all of p first, and sends nothing if any part is wrong. It then applies each setting, in the order
+// lastSeen, photo, description, groupAdd, online, readReceipts, messageDuration. A failure does not keep the others from
+// being applied, unless the context is done or the credentials are refused: then the rest is skipped.
 //
-// The error joins all failures, each under its JSON key and one of [*ValidationError], [*APIError] and
-// [*TransportError]. Applying p again is safe and does what is missing.
+// The error joins all failures. Each names its JSON key and wraps a [*ValidationError], an [*APIError] or a
+// [*TransportError]. Applying p again is safe and completes what is missing.
 //
-// Each setting uses its own route; one with Except is applied by [Client.ReplaceBlacklist].
+// Each setting uses its own route. One with Except is applied by [Client.ReplaceBlacklist].
 func (c *Client) Apply(ctx context.Context, p Policy) error {
 	if err := c.ready(ctx, opPolicy); err != nil {
 		return err
@@ -147,7 +79,7 @@ func (c *Client) Apply(ctx context.Context, p Policy) error {
 	return errors.Join(failures...)
 }
 
-// MarshalJSON refuses a policy that [Policy.Validate] refuses.
+// MarshalJSON returns an error for a policy that [Policy.Validate] refuses.
 func (p Policy) MarshalJSON() ([]byte, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
@@ -156,96 +88,220 @@ func (p Policy) MarshalJSON() ([]byte, error) {
 	return json.Marshal(plain(p))
 }
 
-// UnmarshalJSON replaces p, or leaves it alone when it returns a [*ValidationError] or several.
+// UnmarshalJSON replaces p. If it returns an error, a [*ValidationError] or several, p is left unchanged. A JSON null
+// changes nothing.
 func (p *Policy) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		return nil
+	}
 	var policy Policy
-	settings := policy.settings()
-	err := readObject(data, "", "", func(key string, value json.RawMessage) error {
-		for _, s := range settings {
-			if s.key == key {
-				return s.read(value)
-			}
-		}
-		return unknownKey("", key, keysOf(settings))
-	})
-	if err == nil {
-		err = policy.Validate()
+	if err := policy.read(data); err != nil {
+		return err
 	}
-	if err == nil {
-		*p = policy
+	if err := policy.Validate(); err != nil {
+		return err
 	}
-	return err
+	*p = policy
+	return nil
 }
 
-// UnmarshalJSON replaces a, or leaves it alone when it returns a [*ValidationError].
+// MarshalYAML returns p in the form that YAML libraries encode, or an error for a policy that [Policy.Validate] refuses.
+func (p Policy) MarshalYAML() (any, error) {
+	data, err := json.Marshal(p)
+	if err != nil {
+		return nil, err
+	}
+	var value any
+	err = json.Unmarshal(data, &value)
+	return value, err
+}
+
+// UnmarshalYAML replaces p. YAML libraries call it, and it is as strict as the JSON: phones must be quoted, as they are
+// strings. If it returns an error, p is left unchanged.
+//
+// Libraries do not call it for an empty file, which leaves p unchanged, and read only the first document of a file.
+func (p *Policy) UnmarshalYAML(unmarshal func(any) error) error {
+	var value any
+	if err := unmarshal(&value); err != nil {
+		return err
+	}
+	data, err := json.Marshal(value)
+	if err != nil {
+		return &ValidationError{opPolicy, "", "must hold only what JSON can hold, with strings as keys"}
+	}
+	return p.UnmarshalJSON(data)
+}
+
+// UnmarshalJSON replaces a. If it returns an error, a [*ValidationError], a is left unchanged. A JSON null changes nothing.
 func (a *Audience) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		return nil
+	}
 	var audience Audience
-	if err := audience.readJSON(data, "", ""); err != nil {
+	if err := audience.read(data); err != nil {
 		return err
 	}
 	*a = audience
 	return nil
 }
 
-// readJSON reads an audience; errors name its own key, or one of its members behind the prefix.
-func (a *Audience) readJSON(data []byte, key, prefix string) error {
-	return readObject(data, key, prefix, func(member string, value json.RawMessage) error {
-		switch member {
-		case "visibility":
-			return readOneOf(value, prefix+member, &a.Visibility, visibilities)
-		case "except":
-			if err := json.Unmarshal(value, &a.Except); err != nil {
-				return &ValidationError{opPolicy, prefix + member, "must be a list of phones"}
+const opPolicy = "policy"
+
+// internationalPhones are those of a policy: the same file serves instances in every country.
+var internationalPhones phoneParser
+
+// setting is one part of a policy.
+type setting struct {
+	key      string
+	isSet    func() bool
+	validate func() error // of a part that is set
+	read     func(json.RawMessage) error
+	apply    func(context.Context, *Client) error
+}
+
+// settings returns the parts of p in the order in which they are applied: online may refer to last seen, so it is later.
+func (p *Policy) settings() []setting {
+	return []setting{
+		audienceSetting(BlacklistLastSeen, &p.LastSeen, visibilities, (*Client).SetLastSeen),
+		audienceSetting(BlacklistPhoto, &p.Photo, visibilities, (*Client).SetPhotoVisibility),
+		audienceSetting(BlacklistDescription, &p.Description, visibilities, (*Client).SetDescriptionVisibility),
+		audienceSetting(BlacklistGroupAdd, &p.GroupAdd, groupAddPermissions, (*Client).SetGroupAddPermission),
+		valueSetting("online", &p.Online, onlineVisibilities, (*Client).SetOnlineVisibility),
+		valueSetting("readReceipts", &p.ReadReceipts, readReceipts, (*Client).SetReadReceipts),
+		valueSetting("messageDuration", &p.MessageDuration, messageDurations, (*Client).SetMessageDuration),
+	}
+}
+
+func valueSetting[T ~string](key string, value *T, allowed enum[T], set func(*Client, context.Context, T) error) setting {
+	return setting{
+		key:      key,
+		isSet:    func() bool { return *value != "" },
+		validate: func() error { return allowed.check(opPolicy, key, *value) },
+		read:     func(raw json.RawMessage) error { return inside(key, readValue(raw, value, allowed)) },
+		apply:    func(ctx context.Context, c *Client) error { return set(c, ctx, *value) },
+	}
+}
+
+func audienceSetting[T ~string](
+	scope BlacklistScope, audience **Audience, allowed enum[T], set func(*Client, context.Context, T, ...BlacklistChange) error,
+) setting {
+	key := string(scope)
+	return setting{
+		key:   key,
+		isSet: func() bool { return *audience != nil },
+		validate: func() error {
+			a := *audience
+			if err := allowed.check(opPolicy, key+".visibility", T(a.Visibility)); err != nil {
+				return err
 			}
-			return nil
-		}
-		return unknownKey(prefix, member, "visibility, except")
-	})
-}
-
-func readOneOf[T ~string](raw json.RawMessage, field string, dst *T, legal []T) error {
-	var text string
-	if err := json.Unmarshal(raw, &text); err != nil {
-		text = "" // what is no string is no legal value either
-	}
-	*dst = T(text)
-	return oneOf(opPolicy, field, *dst, legal)
-}
-
-// readObject hands out the members of a JSON object but those that are null, by their exact keys and each only once.
-func readObject(data []byte, key, prefix string, member func(key string, value json.RawMessage) error) error {
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	if start, _ := decoder.Token(); start != json.Delim('{') || !json.Valid(data) {
-		return &ValidationError{opPolicy, key, "must be a JSON object"}
-	}
-	var seen []string
-	for decoder.More() {
-		token, _ := decoder.Token() // cannot fail: data is valid
-		name, _ := token.(string)
-		var value json.RawMessage
-		_ = decoder.Decode(&value) // likewise
-		if slices.Contains(seen, name) {
-			return &ValidationError{opPolicy, prefix + shorten(name, maxKeyText), "must not stand there twice"}
-		}
-		seen = append(seen, name)
-		if string(value) == "null" {
-			continue
-		}
-		if err := member(name, value); err != nil {
+			if a.Except != nil && a.Visibility != VisibilityContactBlacklist {
+				return &ValidationError{opPolicy, key + ".except", "is allowed only with " + string(VisibilityContactBlacklist)}
+			}
+			_, err := internationalPhones.normalizeContacts(opPolicy, key+".except", a.Except)
 			return err
+		},
+		read: func(raw json.RawMessage) error {
+			*audience = new(Audience)
+			return inside(key, (*audience).read(raw))
+		},
+		apply: func(ctx context.Context, c *Client) error {
+			a := *audience
+			if a.Except == nil {
+				return set(c, ctx, T(a.Visibility))
+			}
+			wanted, err := internationalPhones.normalizeContacts(opPolicy, key+".except", a.Except)
+			if err != nil {
+				return err
+			}
+			_, err = c.replaceBlacklist(ctx, scope, wanted)
+			return err
+		},
+	}
+}
+
+// read sets what the JSON object in data names. Which values are allowed is left to Validate.
+func (p *Policy) read(data []byte) error {
+	settings := p.settings()
+	keys := make([]string, len(settings))
+	for i, s := range settings {
+		keys[i] = s.key
+	}
+	m, err := readObject(data, keys...)
+	if err != nil {
+		return err
+	}
+	for _, s := range settings {
+		if value, ok := m[s.key]; ok {
+			if err := s.read(value); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func unknownKey(prefix, key, legal string) error {
-	return &ValidationError{opPolicy, prefix + shorten(key, maxKeyText), "is unknown; the keys are " + legal}
+func (a *Audience) read(data []byte) error {
+	m, err := readObject(data, "visibility", "except")
+	if err != nil {
+		return err
+	}
+	if value, ok := m["visibility"]; ok {
+		if err := inside("visibility", readValue(value, &a.Visibility, visibilities)); err != nil {
+			return err
+		}
+	}
+	if value, ok := m["except"]; ok {
+		if err := json.Unmarshal(value, &a.Except); err != nil {
+			return &ValidationError{opPolicy, "except", "must be a list of phones, each a string"}
+		}
+	}
+	return nil
 }
 
-func keysOf(settings []setting) string {
-	keys := make([]string, len(settings))
-	for i, s := range settings {
-		keys[i] = s.key
+// readValue sets dst to the value in raw, which must be allowed.
+func readValue[T ~string](raw json.RawMessage, dst *T, allowed enum[T]) error {
+	var text string
+	if err := json.Unmarshal(raw, &text); err != nil {
+		text = "" // only strings are allowed, and no empty one
 	}
-	return strings.Join(keys, ", ")
+	*dst = T(text)
+	return allowed.check(opPolicy, "", *dst)
+}
+
+// inside puts key in front of the field that err names.
+func inside(key string, err error) error {
+	var validationErr *ValidationError
+	if errors.As(err, &validationErr) {
+		return &ValidationError{validationErr.Op, strings.TrimSuffix(key+"."+validationErr.Field, "."), validationErr.Reason}
+	}
+	return err
+}
+
+const maxKeyText = 64 // bytes of an unknown key that an error shows
+
+// shownKey returns an unknown key for an error. One with digits may be a phone.
+func shownKey(key string) string {
+	if strings.ContainsFunc(key, unicode.IsDigit) {
+		return "…"
+	}
+	return shorten(key, maxKeyText)
+}
+
+// readObject returns the members of a JSON object without those that are null. Keys are matched exactly; an unknown or
+// repeated one is an error.
+func readObject(data []byte, keys ...string) (members, error) {
+	m, repeated, err := parseObject(data)
+	if err != nil {
+		return nil, &ValidationError{opPolicy, "", "must be an object"}
+	}
+	for _, key := range slices.Sorted(maps.Keys(m)) { // sorted so that the same data returns the same error
+		if !slices.Contains(keys, key) {
+			return nil, &ValidationError{opPolicy, shownKey(key), "is unknown; the keys are " + strings.Join(keys, ", ")}
+		}
+	}
+	if len(repeated) > 0 {
+		return nil, &ValidationError{opPolicy, repeated[0], "must not be repeated"}
+	}
+	maps.DeleteFunc(m, func(_ string, value json.RawMessage) bool { return string(value) == "null" })
+	return m, nil
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jarcoal/httpmock"
 	"github.com/stretchr/testify/assert"
@@ -102,7 +104,7 @@ func TestApplyCarriesOn(t *testing.T) {
 	failing := func(status int, body, op string) httpmock.Responder {
 		return func(req *http.Request) (*http.Response, error) {
 			if strings.HasSuffix(req.URL.Path, op) {
-				return answering(status, body)(req)
+				return responding(status, body)(req)
 			}
 			return listing()(req)
 		}
@@ -111,20 +113,27 @@ func TestApplyCarriesOn(t *testing.T) {
 		t.Parallel()
 		api := newMockAPI(func(req *http.Request) (*http.Response, error) {
 			if strings.HasSuffix(req.URL.Path, "/privacy/photo") {
-				return answering(400, `{"error":"Invalid photo"}`)(req)
+				return responding(400, `{"error":"Invalid photo"}`)(req)
 			}
 			return failing(200, `{"success":false}`, "/privacy/disallowed-contacts")(req)
 		})
 		err := api.client(t).Apply(t.Context(), fullPolicy())
 		require.EqualError(t, err, strings.Join([]string{
-			"lastSeen: zapi: privacy/disallowed-contacts: 200 OK: success is false",
+			"lastSeen: zapi: privacy/disallowed-contacts: rejected: success is false",
 			"photo: zapi: privacy/photo: 400 Bad Request: Invalid photo",
-			"groupAdd: zapi: privacy/disallowed-contacts: 200 OK: success is false",
+			"groupAdd: zapi: privacy/disallowed-contacts: rejected: success is false",
 		}, "\n"))
 		require.ErrorIs(t, err, zapi.ErrRejected)
 		var apiErr *zapi.APIError
 		require.ErrorAs(t, err, &apiErr)
 		assert.Len(t, api.requests(), 7, "two reads that failed and the five settings that need none")
+	})
+	t.Run("past a value that is not allowed", func(t *testing.T) {
+		t.Parallel()
+		api := newMockAPI(failing(400, `{"error":"NONE not allowed"}`, "/privacy/photo"))
+		err := api.client(t).Apply(t.Context(), fullPolicy())
+		require.EqualError(t, err, "photo: zapi: privacy/photo: 400 Bad Request: NONE not allowed")
+		assert.Len(t, api.requests(), 9)
 	})
 	t.Run("not past refused credentials", func(t *testing.T) {
 		t.Parallel()
@@ -144,7 +153,7 @@ func TestApplyCarriesOn(t *testing.T) {
 			return listing()(req)
 		})
 		err := api.client(t).Apply(ctx, fullPolicy())
-		require.EqualError(t, err, "photo: zapi: privacy/photo: context canceled")
+		require.EqualError(t, err, "photo: zapi: privacy/photo: no response: context canceled")
 		require.ErrorIs(t, err, context.Canceled)
 		assert.Len(t, api.requests(), 3)
 	})
@@ -161,9 +170,9 @@ var wrongPolicies = []struct {
 	{"unknown visibility", zapi.Policy{Photo: &zapi.Audience{Visibility: "FRIENDS"}}, `{"photo":{"visibility":"FRIENDS"}}`, "photo.visibility: must be one of ALL, NONE, CONTACTS, CONTACT_BLACKLIST"},
 	{"group add for no one", zapi.Policy{GroupAdd: &zapi.Audience{Visibility: zapi.VisibilityNone}}, `{"groupAdd":{"visibility":"NONE"}}`, "groupAdd.visibility: must be one of ALL, CONTACTS, CONTACT_BLACKLIST"},
 	{"except with another visibility", zapi.Policy{Description: &zapi.Audience{Visibility: zapi.VisibilityContacts, Except: []string{"554411111111"}}},
-		`{"description":{"visibility":"CONTACTS","except":["554411111111"]}}`, "description.except: goes with CONTACT_BLACKLIST only"},
+		`{"description":{"visibility":"CONTACTS","except":["554411111111"]}}`, "description.except: is allowed only with CONTACT_BLACKLIST"},
 	{"empty except with another visibility", zapi.Policy{Description: &zapi.Audience{Visibility: zapi.VisibilityAll, Except: []string{}}},
-		`{"description":{"visibility":"ALL","except":[]}}`, "description.except: goes with CONTACT_BLACKLIST only"},
+		`{"description":{"visibility":"ALL","except":[]}}`, "description.except: is allowed only with CONTACT_BLACKLIST"},
 	{"malformed phone", zapi.Policy{LastSeen: &zapi.Audience{Visibility: zapi.VisibilityContactBlacklist, Except: []string{"554411111111", "4411"}}},
 		`{"lastSeen":{"visibility":"CONTACT_BLACKLIST","except":["554411111111","4411"]}}`, "lastSeen.except[1]: must be 7 to 15 digits, country code first, or digits@lid"},
 	{"unknown online", zapi.Policy{Online: "NONE"}, `{"online":"NONE"}`, "online: must be one of ALL, SAME_LAST_SEEN"},
@@ -229,20 +238,24 @@ func TestPolicyJSONIsStrict(t *testing.T) {
 	tests := []struct{ name, json, want string }{
 		{"unknown key", `{"status":"ALL"}`, "status: " + keys},
 		{"key in another case", `{"lastseen":{"visibility":"ALL"}}`, "lastseen: " + keys},
+		{"unknown key with null", `{"status":null}`, "status: " + keys},
+		{"unknown key of an audience with null", `{"photo":{"visibility":"ALL","but":null}}`, "photo.but: is unknown; the keys are visibility, except"},
+		{"a phone as a key", `{"+55 44 91111-1111":null}`, "…: " + keys},
+		{"a phone as a key of an audience", `{"photo":{"visibility":"CONTACT_BLACKLIST","5544911111111":[]}}`, "photo.…: is unknown; the keys are visibility, except"},
 		{"long key", `{"` + strings.Repeat("x", 500) + `":1}`, strings.Repeat("x", 61) + "…: " + keys},
 		{"unknown key of an audience", `{"photo":{"visibility":"ALL","but":[]}}`, "photo.but: is unknown; the keys are visibility, except"},
-		{"key twice", `{"online":"ALL","online":"SAME_LAST_SEEN"}`, "online: must not stand there twice"},
-		{"key twice in an audience", `{"photo":{"visibility":"ALL","visibility":"NONE"}}`, "photo.visibility: must not stand there twice"},
-		{"audience as a string", `{"photo":"ALL"}`, "photo: must be a JSON object"},
-		{"audience as a list", `{"photo":["ALL"]}`, "photo: must be a JSON object"},
+		{"key twice", `{"online":"ALL","online":"SAME_LAST_SEEN"}`, "online: must not be repeated"},
+		{"key twice in an audience", `{"photo":{"visibility":"ALL","visibility":"NONE"}}`, "photo.visibility: must not be repeated"},
+		{"audience as a string", `{"photo":"ALL"}`, "photo: must be an object"},
+		{"audience as a list", `{"photo":["ALL"]}`, "photo: must be an object"},
 		{"value as a number", `{"online":1}`, "online: must be one of ALL, SAME_LAST_SEEN"},
 		{"empty value", `{"online":""}`, "online: must be one of ALL, SAME_LAST_SEEN"},
 		{"visibility as a list", `{"photo":{"visibility":["ALL"]}}`, "photo.visibility: must be one of ALL, NONE, CONTACTS, CONTACT_BLACKLIST"},
-		{"except as a string", `{"photo":{"visibility":"CONTACT_BLACKLIST","except":"554411111111"}}`, "photo.except: must be a list of phones"},
-		{"except with a number", `{"photo":{"visibility":"CONTACT_BLACKLIST","except":[554411111111]}}`, "photo.except: must be a list of phones"},
+		{"except as a string", `{"photo":{"visibility":"CONTACT_BLACKLIST","except":"554411111111"}}`, "photo.except: must be a list of phones, each a string"},
+		{"except with a number", `{"photo":{"visibility":"CONTACT_BLACKLIST","except":[554411111111]}}`, "photo.except: must be a list of phones, each a string"},
 		{"except with a null", `{"photo":{"visibility":"CONTACT_BLACKLIST","except":[null]}}`, "photo.except[0]: must be 7 to 15 digits, country code first, or digits@lid"},
-		{"list", `[]`, "must be a JSON object"},
-		{"string", `"ALL"`, "must be a JSON object"},
+		{"list", `[]`, "must be an object"},
+		{"string", `"ALL"`, "must be an object"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -277,4 +290,74 @@ func TestApplyNeedsClientAndContext(t *testing.T) {
 	assertRefused(t, none.Apply(t.Context(), fullPolicy()), "policy", "client")
 	var noContext context.Context
 	assertRefused(t, newClient(t, succeeding).Apply(noContext, fullPolicy()), "policy", "ctx")
+}
+
+func TestPolicyFromNull(t *testing.T) {
+	t.Parallel()
+	policy := fullPolicy()
+	require.NoError(t, json.Unmarshal([]byte("null"), &policy))
+	require.NoError(t, policy.UnmarshalJSON([]byte("null")))
+	require.NoError(t, policy.Photo.UnmarshalJSON([]byte("null")))
+	assert.Equal(t, fullPolicy(), policy)
+}
+
+// Twice as many unknown keys must not take four times as long.
+func TestPolicyJSONIsLinear(t *testing.T) {
+	t.Parallel()
+	took := func(keys int) time.Duration {
+		var text strings.Builder
+		for i := range keys {
+			fmt.Fprintf(&text, `,"key%d":null`, i)
+		}
+		data := []byte("{" + text.String()[1:] + "}")
+		best := time.Hour
+		for range 3 {
+			start := time.Now()
+			require.ErrorIs(t, json.Unmarshal(data, new(zapi.Policy)), zapi.ErrInvalidArgument)
+			best = min(best, time.Since(start))
+		}
+		return best
+	}
+	assert.Less(t, took(80_000), 200*took(4_000), "quadratic would be 400 times as long")
+}
+
+// document is a YAML library that has parsed a document already.
+func document(value any, err error) func(any) error {
+	return func(dst any) error {
+		*(dst.(*any)) = value
+		return err
+	}
+}
+
+func TestPolicyYAML(t *testing.T) {
+	t.Parallel()
+	encoded, err := fullPolicy().MarshalYAML()
+	require.NoError(t, err)
+	var policy zapi.Policy
+	require.NoError(t, policy.UnmarshalYAML(document(encoded, nil)))
+	assert.Equal(t, fullPolicy(), policy)
+
+	broken := errors.New("line 3: did not find expected key")
+	tests := []struct {
+		name  string
+		value any
+		err   error
+		want  string
+	}{
+		{"unknown key", map[string]any{"lastseen": "ALL"}, nil, "zapi: policy: lastseen: is unknown; the keys are lastSeen, photo, description, groupAdd, online, readReceipts, messageDuration"},
+		{"phone as a number", map[string]any{"photo": map[string]any{"visibility": "CONTACT_BLACKLIST", "except": []any{5544911111111}}}, nil, "zapi: policy: photo.except: must be a list of phones, each a string"},
+		{"key that is no string", map[any]any{1: "ALL"}, nil, "zapi: policy: must hold only what JSON can hold, with strings as keys"},
+		{"list", []any{}, nil, "zapi: policy: must be an object"},
+		{"what the library refuses", nil, broken, "line 3: did not find expected key"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			kept := fullPolicy()
+			require.EqualError(t, kept.UnmarshalYAML(document(tt.value, tt.err)), tt.want)
+			assert.Equal(t, fullPolicy(), kept)
+		})
+	}
+	_, err = zapi.Policy{Online: "NONE"}.MarshalYAML()
+	require.ErrorIs(t, err, zapi.ErrInvalidArgument)
 }

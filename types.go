@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// Visibility says who sees last seen, the profile photo or the description.
+// A Visibility is who sees last seen, the profile photo or the description.
 type Visibility string
 
-// The legal values of [Visibility].
+// The allowed values of [Visibility].
 const (
 	VisibilityAll              Visibility = "ALL"               // everyone
 	VisibilityNone             Visibility = "NONE"              // no one
@@ -16,99 +16,122 @@ const (
 	VisibilityContactBlacklist Visibility = "CONTACT_BLACKLIST" // my contacts except those on the setting's blacklist
 )
 
-var visibilities = []Visibility{VisibilityAll, VisibilityNone, VisibilityContacts, VisibilityContactBlacklist}
+var visibilities = enum[Visibility]{VisibilityAll, VisibilityNone, VisibilityContacts, VisibilityContactBlacklist}
 
-// Valid reports whether v is one of the four legal values.
-func (v Visibility) Valid() bool { return slices.Contains(visibilities, v) }
+// Valid reports whether v is one of the four allowed values.
+func (v Visibility) Valid() bool { return visibilities.has(v) }
 
-// UnmarshalText sets v from its wire form and refuses any other text with a [*ValidationError].
+// MarshalText returns the wire form of v, or nothing for the zero value.
+func (v Visibility) MarshalText() ([]byte, error) { return visibilities.marshal(v, "Visibility") }
+
+// UnmarshalText sets v from its wire form. It returns a [*ValidationError] for any other text.
 func (v *Visibility) UnmarshalText(text []byte) error {
-	return unmarshalOneOf(v, "Visibility", text, visibilities)
+	return visibilities.unmarshal(v, "Visibility", text)
 }
 
-// OnlineVisibility says who sees that the number is online.
+// An OnlineVisibility is who sees that the number is online.
 type OnlineVisibility string
 
-// The legal values of [OnlineVisibility].
+// The allowed values of [OnlineVisibility].
 const (
 	OnlineAll            OnlineVisibility = "ALL"            // everyone
-	OnlineSameAsLastSeen OnlineVisibility = "SAME_LAST_SEEN" // whoever may see last seen
+	OnlineSameAsLastSeen OnlineVisibility = "SAME_LAST_SEEN" // whoever sees last seen
 )
 
-var onlineVisibilities = []OnlineVisibility{OnlineAll, OnlineSameAsLastSeen}
+var onlineVisibilities = enum[OnlineVisibility]{OnlineAll, OnlineSameAsLastSeen}
 
-// Valid reports whether v is one of the two legal values.
-func (v OnlineVisibility) Valid() bool { return slices.Contains(onlineVisibilities, v) }
+// Valid reports whether v is one of the two allowed values.
+func (v OnlineVisibility) Valid() bool { return onlineVisibilities.has(v) }
 
-// UnmarshalText sets v from its wire form and refuses any other text with a [*ValidationError].
-func (v *OnlineVisibility) UnmarshalText(text []byte) error {
-	return unmarshalOneOf(v, "OnlineVisibility", text, onlineVisibilities)
+// MarshalText returns the wire form of v, or nothing for the zero value.
+func (v OnlineVisibility) MarshalText() ([]byte, error) {
+	return onlineVisibilities.marshal(v, "OnlineVisibility")
 }
 
-// GroupAddPermission says who may add the number to groups. There is no value for "no one".
+// UnmarshalText sets v from its wire form. It returns a [*ValidationError] for any other text.
+func (v *OnlineVisibility) UnmarshalText(text []byte) error {
+	return onlineVisibilities.unmarshal(v, "OnlineVisibility", text)
+}
+
+// A GroupAddPermission is who may add the number to groups. There is no value for "no one".
 type GroupAddPermission string
 
-// The legal values of [GroupAddPermission].
+// The allowed values of [GroupAddPermission].
 const (
 	GroupAddAll              GroupAddPermission = "ALL"               // everyone
 	GroupAddContacts         GroupAddPermission = "CONTACTS"          // my contacts
 	GroupAddContactBlacklist GroupAddPermission = "CONTACT_BLACKLIST" // my contacts except those on the setting's blacklist
 )
 
-var groupAddPermissions = []GroupAddPermission{GroupAddAll, GroupAddContacts, GroupAddContactBlacklist}
+var groupAddPermissions = enum[GroupAddPermission]{GroupAddAll, GroupAddContacts, GroupAddContactBlacklist}
 
-// Valid reports whether p is one of the three legal values.
-func (p GroupAddPermission) Valid() bool { return slices.Contains(groupAddPermissions, p) }
+// Valid reports whether p is one of the three allowed values.
+func (p GroupAddPermission) Valid() bool { return groupAddPermissions.has(p) }
 
-// UnmarshalText sets p from its wire form and refuses any other text with a [*ValidationError].
-func (p *GroupAddPermission) UnmarshalText(text []byte) error {
-	return unmarshalOneOf(p, "GroupAddPermission", text, groupAddPermissions)
+// MarshalText returns the wire form of p, or nothing for the zero value.
+func (p GroupAddPermission) MarshalText() ([]byte, error) {
+	return groupAddPermissions.marshal(p, "GroupAddPermission")
 }
 
-// ReadReceipts says whether read receipts go out.
+// UnmarshalText sets p from its wire form. It returns a [*ValidationError] for any other text.
+func (p *GroupAddPermission) UnmarshalText(text []byte) error {
+	return groupAddPermissions.unmarshal(p, "GroupAddPermission", text)
+}
+
+// A ReadReceipts value switches read receipts on or off.
 type ReadReceipts string
 
-// The legal values of [ReadReceipts].
+// The allowed values of [ReadReceipts].
 const (
 	ReadReceiptsEnable  ReadReceipts = "enable"
 	ReadReceiptsDisable ReadReceipts = "disable"
 )
 
-var readReceipts = []ReadReceipts{ReadReceiptsEnable, ReadReceiptsDisable}
+var readReceipts = enum[ReadReceipts]{ReadReceiptsEnable, ReadReceiptsDisable}
 
-// Valid reports whether r is one of the two legal values.
-func (r ReadReceipts) Valid() bool { return slices.Contains(readReceipts, r) }
+// Valid reports whether r is one of the two allowed values.
+func (r ReadReceipts) Valid() bool { return readReceipts.has(r) }
 
-// UnmarshalText sets r from its wire form and refuses any other text with a [*ValidationError].
+// MarshalText returns the wire form of r, or nothing for the zero value.
+func (r ReadReceipts) MarshalText() ([]byte, error) { return readReceipts.marshal(r, "ReadReceipts") }
+
+// UnmarshalText sets r from its wire form. It returns a [*ValidationError] for any other text.
 func (r *ReadReceipts) UnmarshalText(text []byte) error {
-	return unmarshalOneOf(r, "ReadReceipts", text, readReceipts)
+	return readReceipts.unmarshal(r, "ReadReceipts", text)
 }
 
-// MessageDuration says after how long the messages of new individual chats disappear.
+// A MessageDuration is the time after which the messages of new individual chats disappear.
 type MessageDuration string
 
-// The legal values of [MessageDuration].
+// The allowed values of [MessageDuration].
 const (
 	MessageDuration24Hours MessageDuration = "hours24"
 	MessageDuration7Days   MessageDuration = "days7"
 	MessageDuration90Days  MessageDuration = "days90"
-	MessageDurationDisable MessageDuration = "disable" // they stay
+	MessageDurationDisable MessageDuration = "disable" // messages stay
 )
 
-var messageDurations = []MessageDuration{MessageDuration24Hours, MessageDuration7Days, MessageDuration90Days, MessageDurationDisable}
-
-// Valid reports whether d is one of the four legal values.
-func (d MessageDuration) Valid() bool { return slices.Contains(messageDurations, d) }
-
-// UnmarshalText sets d from its wire form and refuses any other text with a [*ValidationError].
-func (d *MessageDuration) UnmarshalText(text []byte) error {
-	return unmarshalOneOf(d, "MessageDuration", text, messageDurations)
+var messageDurations = enum[MessageDuration]{
+	MessageDuration24Hours, MessageDuration7Days, MessageDuration90Days, MessageDurationDisable,
 }
 
-// BlacklistScope names the setting that a blacklist belongs to.
+// Valid reports whether d is one of the four allowed values.
+func (d MessageDuration) Valid() bool { return messageDurations.has(d) }
+
+// MarshalText returns the wire form of d, or nothing for the zero value.
+func (d MessageDuration) MarshalText() ([]byte, error) {
+	return messageDurations.marshal(d, "MessageDuration")
+}
+
+// UnmarshalText sets d from its wire form. It returns a [*ValidationError] for any other text.
+func (d *MessageDuration) UnmarshalText(text []byte) error {
+	return messageDurations.unmarshal(d, "MessageDuration", text)
+}
+
+// A BlacklistScope names the setting that a blacklist belongs to.
 type BlacklistScope string
 
-// The legal values of [BlacklistScope].
+// The allowed values of [BlacklistScope].
 const (
 	BlacklistLastSeen    BlacklistScope = "lastSeen"
 	BlacklistPhoto       BlacklistScope = "photo"
@@ -116,100 +139,106 @@ const (
 	BlacklistGroupAdd    BlacklistScope = "groupAdd"
 )
 
-var blacklistScopes = []BlacklistScope{BlacklistLastSeen, BlacklistPhoto, BlacklistDescription, BlacklistGroupAdd}
+var blacklistScopes = enum[BlacklistScope]{BlacklistLastSeen, BlacklistPhoto, BlacklistDescription, BlacklistGroupAdd}
 
-// Valid reports whether s is one of the four legal values.
-func (s BlacklistScope) Valid() bool { return slices.Contains(blacklistScopes, s) }
+// Valid reports whether s is one of the four allowed values.
+func (s BlacklistScope) Valid() bool { return blacklistScopes.has(s) }
 
-// UnmarshalText sets s from its wire form and refuses any other text with a [*ValidationError].
-func (s *BlacklistScope) UnmarshalText(text []byte) error {
-	return unmarshalOneOf(s, "BlacklistScope", text, blacklistScopes)
+// MarshalText returns the wire form of s, or nothing for the zero value.
+func (s BlacklistScope) MarshalText() ([]byte, error) {
+	return blacklistScopes.marshal(s, "BlacklistScope")
 }
 
-// BlacklistAction says what a [BlacklistChange] does.
+// UnmarshalText sets s from its wire form. It returns a [*ValidationError] for any other text.
+func (s *BlacklistScope) UnmarshalText(text []byte) error {
+	return blacklistScopes.unmarshal(s, "BlacklistScope", text)
+}
+
+// A BlacklistAction is what a [BlacklistChange] does.
 type BlacklistAction string
 
-// The legal values of [BlacklistAction].
+// The allowed values of [BlacklistAction].
 const (
-	BlacklistAdd    BlacklistAction = "add"    // put the contact on the list: it no longer sees the setting
-	BlacklistRemove BlacklistAction = "remove" // take the contact off the list
+	BlacklistAdd    BlacklistAction = "add"    // puts the contact on the list, so that it no longer sees the setting
+	BlacklistRemove BlacklistAction = "remove" // takes the contact off the list
 )
 
-var blacklistActions = []BlacklistAction{BlacklistAdd, BlacklistRemove}
+var blacklistActions = enum[BlacklistAction]{BlacklistAdd, BlacklistRemove}
 
-// Valid reports whether a is one of the two legal values.
-func (a BlacklistAction) Valid() bool { return slices.Contains(blacklistActions, a) }
+// Valid reports whether a is one of the two allowed values.
+func (a BlacklistAction) Valid() bool { return blacklistActions.has(a) }
 
-// UnmarshalText sets a from its wire form and refuses any other text with a [*ValidationError].
-func (a *BlacklistAction) UnmarshalText(text []byte) error {
-	return unmarshalOneOf(a, "BlacklistAction", text, blacklistActions)
+// MarshalText returns the wire form of a, or nothing for the zero value.
+func (a BlacklistAction) MarshalText() ([]byte, error) {
+	return blacklistActions.marshal(a, "BlacklistAction")
 }
 
-// BlacklistChange adds one contact to a setting's blacklist or removes it.
+// UnmarshalText sets a from its wire form. It returns a [*ValidationError] for any other text.
+func (a *BlacklistAction) UnmarshalText(text []byte) error {
+	return blacklistActions.unmarshal(a, "BlacklistAction", text)
+}
+
+// A BlacklistChange adds one contact to the blacklist of a setting or removes it.
 // The API takes changes only: contacts already on the list are not sent again.
 //
-// Phone is a number with its country code, 7 to 15 digits, that may be written with "+", blanks,
-// "-", "." and parentheses, or a WhatsApp private id, "999999999999999@lid".
+// Phone is a number with its country code, 7 to 15 digits, that may be written with "+", spaces, "-", "." and
+// parentheses, or a WhatsApp private id such as "999999999999999@lid".
 type BlacklistChange struct {
 	Action BlacklistAction `json:"action"`
 	Phone  string          `json:"phone"`
 }
 
-// Disallow is the change that puts phone on the blacklist.
+// Disallow returns the change that puts phone on the blacklist.
 func Disallow(phone string) BlacklistChange {
 	return BlacklistChange{Action: BlacklistAdd, Phone: phone}
 }
 
-// Allow is the change that takes phone off the blacklist.
+// Allow returns the change that takes phone off the blacklist.
 func Allow(phone string) BlacklistChange {
 	return BlacklistChange{Action: BlacklistRemove, Phone: phone}
 }
 
-// BlacklistDiff is what [Client.ReplaceBlacklist] changed, each contact as it was sent.
+// A BlacklistDiff is what [Client.ReplaceBlacklist] changed. Each contact is in its wire form.
 type BlacklistDiff struct {
 	Added, Removed []string
 }
 
-func oneOf[T ~string](op, field string, value T, legal []T) error {
-	if slices.Contains(legal, value) {
+// enum is the set of allowed values of one type.
+type enum[T ~string] []T
+
+func (e enum[T]) has(value T) bool { return slices.Contains(e, value) }
+
+// check returns a *ValidationError unless value is allowed.
+func (e enum[T]) check(op, field string, value T) error {
+	if e.has(value) {
 		return nil
 	}
-	return &ValidationError{op, field, mustBeOneOf(legal)}
+	return &ValidationError{op, field, e.rule()}
 }
 
-func mustBeOneOf[T ~string](legal []T) string {
-	names := make([]string, len(legal))
-	for i, v := range legal {
-		names[i] = string(v)
+func (e enum[T]) rule() string {
+	names := make([]string, len(e))
+	for i, value := range e {
+		names[i] = string(value)
 	}
 	return "must be one of " + strings.Join(names, ", ")
 }
 
-func unmarshalOneOf[T ~string](dst *T, name string, text []byte, legal []T) error {
-	if err := oneOf("", name, T(text), legal); err != nil {
+// marshal accepts the zero value, too: it is the default of a flag or an omitted field.
+func (e enum[T]) marshal(value T, typeName string) ([]byte, error) {
+	if value == "" {
+		return nil, nil
+	}
+	if err := e.check("", typeName, value); err != nil {
+		return nil, err
+	}
+	return []byte(value), nil
+}
+
+func (e enum[T]) unmarshal(dst *T, typeName string, text []byte) error {
+	if err := e.check("", typeName, T(text)); err != nil {
 		return err
 	}
 	*dst = T(text)
 	return nil
-}
-
-const (
-	minPhoneDigits = 7
-	maxPhoneDigits = 15 // E.164
-	phoneRule      = "must be 7 to 15 digits, country code first, or digits@lid"
-)
-
-var phoneMarks = strings.NewReplacer("+", "", "-", "", ".", "", "(", "", ")", "", " ", "")
-
-// normalizePhone gives the wire form of a contact, or false where there is none.
-func normalizePhone(phone string) (string, bool) {
-	if id, isLID := strings.CutSuffix(phone, "@lid"); isLID {
-		return phone, id != "" && allDigits(id)
-	}
-	digits := phoneMarks.Replace(phone)
-	return digits, len(digits) >= minPhoneDigits && len(digits) <= maxPhoneDigits && allDigits(digits)
-}
-
-func allDigits(s string) bool {
-	return strings.Trim(s, "0123456789") == ""
 }

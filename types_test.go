@@ -1,6 +1,7 @@
 package zapi_test
 
 import (
+	"encoding"
 	"encoding/json"
 	"flag"
 	"io"
@@ -12,7 +13,7 @@ import (
 	"github.com/zapi-go/zapi"
 )
 
-// enum is what all sets of legal values share.
+// enum is what all sets of allowed values share.
 type enum[T any] interface {
 	*T
 	UnmarshalText(text []byte) error
@@ -21,22 +22,29 @@ type enum[T any] interface {
 func testEnum[T interface {
 	~string
 	Valid() bool
-}, P enum[T]](t *testing.T, name, refusal string, legal ...T) {
+}, P enum[T]](t *testing.T, name, refusal string, allowed ...T) {
 	t.Run(name, func(t *testing.T) {
 		t.Parallel()
-		for _, want := range legal {
+		for _, want := range allowed {
 			assert.True(t, want.Valid(), want)
+			text, err := any(want).(encoding.TextMarshaler).MarshalText()
+			require.NoError(t, err)
+			assert.Equal(t, string(want), string(text))
 			var got T
 			require.NoError(t, P(&got).UnmarshalText([]byte(want)))
 			assert.Equal(t, want, got)
 		}
-		for _, text := range []string{"", "UNKNOWN", string(legal[0]) + " ", " " + string(legal[0]), string(legal[0]) + "x"} {
+		for _, text := range []string{"", "UNKNOWN", string(allowed[0]) + " ", " " + string(allowed[0]), string(allowed[0]) + "x"} {
 			assert.False(t, T(text).Valid(), "%q", text)
-			got := legal[0]
+			if text != "" {
+				_, err := any(T(text)).(encoding.TextMarshaler).MarshalText()
+				require.ErrorIs(t, err, zapi.ErrInvalidArgument, "%q", text)
+			}
+			got := allowed[0]
 			err := P(&got).UnmarshalText([]byte(text))
 			require.ErrorIs(t, err, zapi.ErrInvalidArgument, "%q", text)
 			assert.EqualError(t, err, "zapi: "+name+": must be one of "+refusal)
-			assert.Equal(t, legal[0], got, "a refused text leaves the value alone")
+			assert.Equal(t, allowed[0], got, "a refused text leaves the value alone")
 		}
 	})
 }
@@ -65,8 +73,11 @@ func TestLegalValuesInJSONAndFlags(t *testing.T) {
 
 	flags := flag.NewFlagSet("", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	flags.Func("online", "", func(text string) error { return new(zapi.OnlineVisibility).UnmarshalText([]byte(text)) })
+	var online zapi.OnlineVisibility
+	flags.TextVar(&online, "online", zapi.OnlineVisibility(""), "who sees that the number is online")
+	assert.Empty(t, flags.Lookup("online").DefValue)
 	require.NoError(t, flags.Parse([]string{"-online", "SAME_LAST_SEEN"}))
+	assert.Equal(t, zapi.OnlineSameAsLastSeen, online)
 	require.ErrorContains(t, flags.Parse([]string{"-online", "NONE"}), "must be one of ALL, SAME_LAST_SEEN")
 }
 

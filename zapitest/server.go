@@ -1,4 +1,4 @@
-// Package zapitest is a fake Z-API server for tests and examples of code that uses zapi.
+// Package zapitest provides a fake Z-API server for tests and examples of code that uses zapi.
 //
 //	server := zapitest.NewServer()
 //	defer server.Close()
@@ -10,24 +10,34 @@
 // # State
 //
 // The server listens on loopback and keeps the privacy settings of each instance, blacklists included:
-// see [Server.AddInstance] and [Server.Settings]. A new instance shows everything to everyone.
+// see [Server.AddInstance], [Server.Settings] and [Server.SetSettings]. A new instance shows everything to everyone.
 //
 // # Strictness
 //
-// It refuses what the API's documentation does not allow, in the API's own words where they are known: an unknown
-// route or instance, a wrong method (405), a missing or wrong Client-Token (the answer quotes it, as the API does),
-// a POST that is not application/json (415), unknown keys and values, a body where none belongs, a missing or misplaced
-// blacklist, a malformed phone.
+// The server accepts only what the API's documentation allows. It refuses, in the API's own words where they are known:
+//   - an unknown route or instance
+//   - a wrong method, with status 405
+//   - a missing or wrong Client-Token; the response quotes it, as the API does
+//   - a POST that is not application/json, with status 415
+//   - a JSON body with an unknown or repeated member; names match by exact case
+//   - a value that the setting does not have
+//   - CONTACT_BLACKLIST without contactsBlacklist, and contactsBlacklist, even null, with any other value
+//   - a phone that is not 7 to 15 digits beginning with 1 to 9, or 1 to 20 digits and @lid
+//   - a query or a body that the route does not take, and any query parameter beyond the one that it takes
+//
+// A contact of another form that [Server.SetSettings] put on a blacklist can be removed, but not added.
 //
 // # Failures
 //
-// [Server.FailNext] scripts what the next requests get instead. [Server.Requests] lists all that arrived.
+// [Server.FailNext] and [Server.FailWhen] replace the responses to some requests. A client of [Server.Client] retries
+// within milliseconds. [Server.Requests] returns the requests that arrived.
 package zapitest
 
 import (
+	"bytes"
 	"crypto/rand"
+	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -39,15 +49,18 @@ import (
 	"github.com/zapi-go/zapi"
 )
 
-// Server is a fake Z-API on loopback, safe for concurrent use. Make one with [NewServer], end it with [Server.Close].
+// A Server is a fake Z-API server on loopback. It is safe for concurrent use. [NewServer] starts one, and
+// [Server.Close] stops it.
 type Server struct {
-	http   *httptest.Server
-	first  zapi.Credentials
-	closed chan struct{}
+	http    *httptest.Server
+	firstID string
+	closed  chan struct{}
+	close   sync.Once
 
 	mu        sync.Mutex
 	instances map[string]*instance // by instance ID
-	failures  []Answer
+	failures  []failure            // of FailNext, oldest first
+	rules     []rule               // of FailWhen, oldest first; only ever appended to
 	requests  []Request
 }
 
@@ -56,75 +69,165 @@ type instance struct {
 	settings Settings
 }
 
-// Answer is what [Server.FailNext] gives in place of the real answer.
-type Answer struct {
-	StatusCode int           // 0 is 200
-	Header     http.Header   // may be nil; a JSON content type is the default
-	Body       string        // sent as it stands
-	Delay      time.Duration // before the answer, or until the client gives up
-	Drop       bool          // close the connection without an answer
+type failure struct {
+	left   int // how many requests still get answer; at least 1
+	answer Answer
 }
 
-// Request is one request that arrived.
+type rule struct {
+	match  func(Request) bool
+	answer Answer
+}
+
+// An Answer is the response that [Server.FailNext] and [Server.FailWhen] send in place of the real one.
+type Answer struct {
+	StatusCode int           // 200 to 599; 0 means 200
+	Header     http.Header   // may be nil; Content-Type is application/json unless set here
+	Body       string        // sent unchanged
+	Delay      time.Duration // wait before the response; ends early when the client gives up or the server closes
+	Drop       bool          // close the connection without a response
+}
+
+// A Request is one request that arrived.
 type Request struct {
-	InstanceID string // from the path; empty on a path that names none
-	Op         string // the route, "privacy/last-seen", or the whole path where it names no instance
+	InstanceID string // from the path; empty if the path names no instance
+	Op         string // the route, such as "privacy/last-seen"; the whole path if that names no instance
 	Method     string
 	Query      url.Values
 	Header     http.Header
 	Body       []byte
-	StatusCode int // of the answer; 0 when it was dropped
+	StatusCode int // of the response; 0 if the connection was dropped, and for the match of FailWhen
+}
+
+func (r Request) clone() Request {
+	r.Query = url.Values(http.Header(r.Query).Clone()) // both are maps of lists, but only Header has Clone
+	r.Header = r.Header.Clone()
+	r.Body = bytes.Clone(r.Body)
+	return r
 }
 
 // NewServer starts a server with one instance.
 func NewServer() *Server {
 	s := &Server{instances: make(map[string]*instance), closed: make(chan struct{})}
-	s.first = s.AddInstance()
+	s.firstID = s.AddInstance().InstanceID
 	s.http = httptest.NewServer(http.HandlerFunc(s.serve))
 	return s
 }
 
-// Close ends all delays and stops the server once the requests under way are answered. It is called once.
+// Close ends all delays, waits for the requests under way and stops the server. Further calls do nothing.
 func (s *Server) Close() {
-	close(s.closed)
+	s.close.Do(func() { close(s.closed) })
 	s.http.Close()
 }
 
 // URL returns the base URL, for [zapi.WithBaseURL].
 func (s *Server) URL() string { return s.http.URL }
 
-// Credentials returns those of the first instance.
-func (s *Server) Credentials() zapi.Credentials { return s.first }
-
-// AddInstance makes another instance and returns its credentials, for [zapi.Client.ForInstance].
-func (s *Server) AddInstance() zapi.Credentials {
-	creds := zapi.Credentials{InstanceID: "I" + rand.Text(), Token: "T" + rand.Text(), ClientToken: "F" + rand.Text()}
+// Credentials returns the credentials of the first instance.
+func (s *Server) Credentials() zapi.Credentials {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.instances[creds.InstanceID] = &instance{creds: creds, settings: newSettings()}
+	return s.instances[s.firstID].creds
+}
+
+// AddInstance adds an instance with random credentials and returns them, for [zapi.Client.ForInstance].
+func (s *Server) AddInstance() zapi.Credentials {
+	creds := zapi.Credentials{InstanceID: "I" + rand.Text(), Token: "T" + rand.Text(), ClientToken: "F" + rand.Text()}
+	s.AddInstanceWith(creds)
 	return creds
 }
 
-// Client makes a client of the first instance; opts come on top of the server's address.
-func (s *Server) Client(opts ...zapi.Option) (*zapi.Client, error) {
-	return zapi.NewClient(s.Credentials(), append([]zapi.Option{zapi.WithBaseURL(s.URL())}, opts...)...)
-}
-
-// FailNext gives a to the next n requests, whatever they ask; further calls queue behind. Nothing is changed by them.
-func (s *Server) FailNext(n int, a Answer) {
+// AddInstanceWith adds an instance with the given credentials. It replaces an instance with the same ID, whose settings
+// are then those of a new one.
+//
+// An empty ClientToken stands for an account that has not activated the security token: a Client-Token in a request is
+// ignored, as the API ignores it until then. The client needs [zapi.WithoutClientToken].
+//
+// AddInstanceWith panics if InstanceID or Token is empty or contains a slash, as no path could name it.
+func (s *Server) AddInstanceWith(creds zapi.Credentials) {
+	if !isSegment(creds.InstanceID) || !isSegment(creds.Token) {
+		panic("zapitest: AddInstanceWith: InstanceID and Token must not be empty or contain a slash")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failures = append(s.failures, slices.Repeat([]Answer{a}, n)...)
+	s.instances[creds.InstanceID] = &instance{creds, newSettings()}
 }
 
-// Requests returns all requests that arrived, in the order in which they were answered.
+// isSegment reports whether s can be one segment of a path.
+func isSegment(s string) bool { return s != "" && !strings.Contains(s, "/") }
+
+// Client returns a client of the first instance. It makes as many attempts as one with the default policy of
+// [zapi.WithRetry] and obeys the same Retry-After, but waits only milliseconds where the response has none.
+// opts are applied after these defaults and may override them.
+func (s *Server) Client(opts ...zapi.Option) (*zapi.Client, error) {
+	defaults := []zapi.Option{
+		zapi.WithBaseURL(s.URL()),
+		zapi.WithRetry(zapi.RetryPolicy{MaxAttempts: 3, MinWait: time.Millisecond}), // MaxWait bounds Retry-After, so it stays
+	}
+	return zapi.NewClient(s.Credentials(), append(defaults, opts...)...)
+}
+
+// FailNext answers the next n requests with a and leaves the settings unchanged. The answers of several calls are sent
+// in the order of the calls. If n is below 1, FailNext does nothing.
+//
+// A request that FailNext answers is not offered to [Server.FailWhen].
+// FailNext panics if a.StatusCode is neither 0 nor 200 to 599.
+func (s *Server) FailNext(n int, a Answer) {
+	a = checkAnswer("FailNext", a)
+	if n < 1 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failures = append(s.failures, failure{n, a})
+}
+
+// FailWhen answers every request for which match returns true with a, and leaves the settings unchanged. If several
+// calls match a request, the last of them answers it.
+//
+// match gets a copy of the request, before it is answered. Requests in parallel call match in parallel, so it must be
+// safe for that. It may call every method of the server except [Server.Close], which waits for the request, and may send
+// requests itself.
+// FailWhen panics if match is nil, or if a.StatusCode is neither 0 nor 200 to 599.
+func (s *Server) FailWhen(match func(Request) bool, a Answer) {
+	a = checkAnswer("FailWhen", a)
+	if match == nil {
+		panic("zapitest: FailWhen: match must not be nil")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rules = append(s.rules, rule{match, a})
+}
+
+// checkAnswer returns a copy of a. It panics in the test that is wrong, where net/http would panic in the server.
+func checkAnswer(method string, a Answer) Answer {
+	if a.StatusCode != 0 && (a.StatusCode < 200 || a.StatusCode > 599) {
+		panic(fmt.Sprintf("zapitest: %s: StatusCode must be 0 or 200 to 599, not %d", method, a.StatusCode))
+	}
+	a.Header = a.Header.Clone()
+	return a
+}
+
+// Requests returns copies of the requests that arrived since the start or [Server.ForgetRequests], in the order in which
+// they were answered.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.requests)
+	requests := make([]Request, len(s.requests))
+	for i, request := range s.requests {
+		requests[i] = request.clone()
+	}
+	return requests
 }
 
-// Settings returns what the privacy of an instance is now; of an unknown one, the zero value.
+// ForgetRequests empties the list that [Server.Requests] returns. Settings and failures stay.
+func (s *Server) ForgetRequests() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests = nil
+}
+
+// Settings returns a copy of the present settings of an instance, or the zero value if there is no such instance.
 func (s *Server) Settings(instanceID string) Settings {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,6 +235,21 @@ func (s *Server) Settings(instanceID string) Settings {
 		return known.settings.clone()
 	}
 	return Settings{}
+}
+
+// SetSettings replaces all settings of an instance with a copy of settings, whose blacklists are sorted and contain no
+// contact twice. To change a few, change what [Server.Settings] returns. Neither values nor contacts are checked, so
+// that a blacklist may hold what the API might list.
+//
+// SetSettings panics if there is no such instance.
+func (s *Server) SetSettings(instanceID string, settings Settings) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, ok := s.instances[instanceID]
+	if !ok {
+		panic(fmt.Sprintf("zapitest: SetSettings: there is no instance %q", instanceID))
+	}
+	known.settings = settings.clone()
 }
 
 // maxRequestBody is far above the largest blacklist that a test sends.
@@ -142,8 +260,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(http.ErrAbortHandler) // the client went away
 	}
-	instanceID, token, op := splitPath(r.URL.Path)
-	answer := s.answer(r, instanceID, token, op, body)
+	answer := s.answer(r, body)
 	if answer.Delay > 0 {
 		select {
 		case <-time.After(answer.Delay):
@@ -155,57 +272,98 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	w.Header().Set("Content-Type", "application/json")
-	maps.Copy(w.Header(), answer.Header)
+	for name, values := range answer.Header {
+		w.Header()[http.CanonicalHeaderKey(name)] = values
+	}
 	w.WriteHeader(answer.StatusCode)
-	_, _ = io.WriteString(w, answer.Body) // a client that went away is its own business
+	_, _ = io.WriteString(w, answer.Body) // fails only if the client went away
 }
 
-// answer takes the decision on one request, and records it.
-func (s *Server) answer(r *http.Request, instanceID, token, op string, body []byte) Answer {
+// answer chooses the response to one request and records the request.
+func (s *Server) answer(r *http.Request, body []byte) Answer {
+	instanceID, token, op := splitPath(r.URL.Path)
+	request := Request{
+		InstanceID: instanceID, Op: op, Method: r.Method, Query: r.URL.Query(), Header: r.Header.Clone(), Body: body,
+	}
+	a, scripted := s.nextFailure()
+	if !scripted {
+		a, scripted = s.matchingFailure(request)
+	}
+
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var a Answer
-	if len(s.failures) > 0 {
-		a, s.failures = s.failures[0], s.failures[1:]
-	} else {
-		a = s.decide(r, instanceID, token, op, body)
+	if !scripted {
+		a = s.decide(request, token, r.URL.RawQuery)
 	}
-	if a.StatusCode == 0 && !a.Drop {
+	switch {
+	case a.Drop:
+		a.StatusCode = 0
+	case a.StatusCode == 0:
 		a.StatusCode = http.StatusOK
 	}
-	s.requests = append(s.requests, Request{
-		InstanceID: instanceID, Op: op, Method: r.Method, Query: r.URL.Query(), Header: r.Header.Clone(), Body: body, StatusCode: a.StatusCode,
-	})
+	request.StatusCode = a.StatusCode
+	s.requests = append(s.requests, request)
 	return a
 }
 
-// decide checks a request in the order path, method, credentials, content type, content.
-func (s *Server) decide(r *http.Request, instanceID, token, op string, body []byte) Answer {
-	route, ok := routes[op]
-	if !ok || instanceID == "" {
+// nextFailure takes one answer of FailNext, if any is left.
+func (s *Server) nextFailure() (a Answer, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.failures) == 0 {
+		return Answer{}, false
+	}
+	a = s.failures[0].answer
+	s.failures[0].left--
+	if s.failures[0].left == 0 {
+		s.failures = s.failures[1:]
+	}
+	return a, true
+}
+
+// matchingFailure returns the answer of FailWhen to a request, if it has one. It holds no lock while it calls match.
+func (s *Server) matchingFailure(request Request) (a Answer, ok bool) {
+	s.mu.Lock()
+	rules := s.rules
+	s.mu.Unlock()
+	for _, rule := range slices.Backward(rules) {
+		if rule.match(request.clone()) {
+			return rule.answer, true
+		}
+	}
+	return Answer{}, false
+}
+
+// decide checks a request in the order path, method, credentials, content type, content, and carries it out.
+func (s *Server) decide(request Request, token, rawQuery string) Answer {
+	route, ok := routes[request.Op]
+	if !ok || request.InstanceID == "" {
 		return refuse(http.StatusOK, "NOT_FOUND", "Unable to find matching target resource method")
 	}
-	if r.Method != route.method {
+	if request.Method != route.method {
 		return refuse(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "")
 	}
-	known, ok := s.instances[instanceID]
+	known, ok := s.instances[request.InstanceID]
 	if !ok || token != known.creds.Token {
 		return refuse(http.StatusNotFound, "Instance not found", "")
 	}
-	switch clientToken := r.Header.Get("Client-Token"); clientToken {
-	case known.creds.ClientToken:
-	case "":
-		return refuse(http.StatusBadRequest, "your client-token is not configured", "")
-	default:
-		return refuse(http.StatusForbidden, "Client-Token "+clientToken+" not allowed", "")
+	if want, got := known.creds.ClientToken, request.Header.Get("Client-Token"); want != "" && got != want {
+		if got == "" {
+			return refuse(http.StatusBadRequest, "your client-token is not configured", "")
+		}
+		return refuse(http.StatusForbidden, "Client-Token "+got+" not allowed", "")
 	}
-	if r.Method == http.MethodPost && !isJSON(r.Header.Get("Content-Type")) {
+	if request.Method == http.MethodPost && !isJSON(request.Header.Get("Content-Type")) {
 		return refuse(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", "")
 	}
-	return route.serve(&known.settings, r.URL.Query(), body)
+	in, refusal := route.read(rawQuery, request.Body)
+	if refusal != "" {
+		return refuse(http.StatusBadRequest, refusal, "")
+	}
+	return route.serve(&known.settings, in)
 }
 
-// splitPath takes /instances/{instanceId}/token/{token}/{op} apart; what has another form is all op.
+// splitPath splits /instances/{instanceId}/token/{token}/{op}. A path of another form is all op.
 func splitPath(path string) (instanceID, token, op string) {
 	parts := strings.SplitN(path, "/", 6)
 	if len(parts) < 6 || parts[0] != "" || parts[1] != "instances" || parts[3] != "token" {

@@ -3,10 +3,16 @@ package zapitest_test
 import (
 	"fmt"
 	"io"
+	"math"
 	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -31,100 +37,20 @@ func client(t *testing.T, server *zapitest.Server, opts ...zapi.Option) *zapi.Cl
 	return c
 }
 
-// send is a request by hand, as no client of this module would send it.
-func send(t *testing.T, server *zapitest.Server, method, path, clientToken, contentType, body string) (int, string) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, server.URL()+path, strings.NewReader(body))
-	require.NoError(t, err)
-	if clientToken != "" {
-		req.Header.Set("Client-Token", clientToken)
+func statuses(server *zapitest.Server) []int {
+	var statuses []int
+	for _, request := range server.Requests() {
+		statuses = append(statuses, request.StatusCode)
 	}
-	if contentType != "" {
-		req.Header.Set("Content-Type", contentType)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	require.NoError(t, err)
-	defer func() { assert.NoError(t, resp.Body.Close()) }()
-	answer, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	assert.Equal(t, "application/json", resp.Header.Get("Content-Type"))
-	return resp.StatusCode, string(answer)
+	return statuses
 }
 
-func TestServerIsStrict(t *testing.T) {
-	t.Parallel()
-	server := start(t)
-	creds := server.Credentials()
-	other := server.AddInstance()
-	root := "/instances/" + creds.InstanceID + "/token/" + creds.Token
-	const (
-		post     = http.MethodPost
-		jsonType = "application/json"
-		ok       = `{"success":true}`
-		notFound = `{"error":"NOT_FOUND","message":"Unable to find matching target resource method"}`
-	)
-	tests := []struct {
-		name, method, path, clientToken, contentType, body string
-		status                                             int
-		answer                                             string
-	}{
-		{"success", post, root + "/privacy/last-seen", creds.ClientToken, jsonType, `{"visualizationType":"ALL"}`, 200, ok},
-		{"content type with charset", post, root + "/privacy/photo", creds.ClientToken, "Application/JSON; charset=utf-8", `{"visualizationType":"ALL"}`, 200, ok},
-		{"unknown route", post, root + "/privacy/lastseen", creds.ClientToken, jsonType, `{}`, 200, notFound},
-		{"closing slash", post, root + "/privacy/online/", creds.ClientToken, jsonType, `{}`, 200, notFound},
-		{"no instance", post, "/privacy/online", creds.ClientToken, jsonType, `{}`, 200, notFound},
-		{"another form of path", post, "/instance/" + creds.InstanceID + "/token/" + creds.Token + "/privacy/online", creds.ClientToken, jsonType, `{}`, 200, notFound},
-		{"method", http.MethodPut, root + "/privacy/online", creds.ClientToken, jsonType, `{"visualizationType":"ALL"}`, 405, `{"error":"METHOD_NOT_ALLOWED"}`},
-		{"unknown instance", post, "/instances/X/token/" + creds.Token + "/privacy/online", creds.ClientToken, jsonType, `{}`, 404, `{"error":"Instance not found"}`},
-		{"token of another instance", post, "/instances/" + creds.InstanceID + "/token/" + other.Token + "/privacy/online", creds.ClientToken, jsonType, `{}`, 404, `{"error":"Instance not found"}`},
-		{"no Client-Token", post, root + "/privacy/online", "", jsonType, `{}`, 400, `{"error":"your client-token is not configured"}`},
-		{"wrong Client-Token", post, root + "/privacy/online", "F12345", jsonType, `{}`, 403, `{"error":"Client-Token F12345 not allowed"}`},
-		{"no content type", post, root + "/privacy/online", creds.ClientToken, "", `{}`, 415, `{"error":"UNSUPPORTED_MEDIA_TYPE"}`},
-		{"another content type", post, root + "/privacy/online", creds.ClientToken, "text/plain", `{}`, 415, `{"error":"UNSUPPORTED_MEDIA_TYPE"}`},
-		{"no body", post, root + "/privacy/last-seen", creds.ClientToken, jsonType, ``, 400, `{"error":"Invalid request body"}`},
-		{"no JSON", post, root + "/privacy/online", creds.ClientToken, jsonType, `visualizationType=ALL`, 400, `{"error":"Invalid request body"}`},
-		{"two JSON values", post, root + "/privacy/online", creds.ClientToken, jsonType, `{"visualizationType":"ALL"} {}`, 400, `{"error":"Invalid request body"}`},
-		{"unknown key", post, root + "/privacy/online", creds.ClientToken, jsonType, `{"visualizationType":"ALL","contactsBlacklist":[]}`, 400, `{"error":"Invalid request body"}`},
-		{"no value", post, root + "/privacy/online", creds.ClientToken, jsonType, `{}`, 400, `{"error":"Invalid visualizationType"}`},
-		{"unknown value", post, root + "/privacy/photo", creds.ClientToken, jsonType, `{"visualizationType":"all"}`, 400, `{"error":"Invalid visualizationType"}`},
-		{"value of another setting", post, root + "/privacy/online", creds.ClientToken, jsonType, `{"visualizationType":"CONTACTS"}`, 400, `{"error":"Invalid visualizationType"}`},
-		{"missing blacklist", post, root + "/privacy/photo", creds.ClientToken, jsonType, `{"visualizationType":"CONTACT_BLACKLIST"}`, 400, `{"error":"contactsBlacklist must be sent with CONTACT_BLACKLIST"}`},
-		{"misplaced blacklist", post, root + "/privacy/photo", creds.ClientToken, jsonType, `{"visualizationType":"ALL","contactsBlacklist":[]}`, 400, `{"error":"contactsBlacklist goes with CONTACT_BLACKLIST only"}`},
-		{"unknown action", post, root + "/privacy/photo", creds.ClientToken, jsonType, `{"visualizationType":"CONTACT_BLACKLIST","contactsBlacklist":[{"action":"ban","phone":"5544111111"}]}`, 400, `{"error":"Invalid action"}`},
-		{"masked phone", post, root + "/privacy/photo", creds.ClientToken, jsonType, `{"visualizationType":"CONTACT_BLACKLIST","contactsBlacklist":[{"action":"add","phone":"+55 44 11"}]}`, 400, `{"error":"Invalid phone"}`},
-		{"group add for no one", post, root + "/privacy/group-add", creds.ClientToken, jsonType, `{"type":"NONE"}`, 400, `{"error":"Invalid type"}`},
-		{"group add with the key of the others", post, root + "/privacy/group-add", creds.ClientToken, jsonType, `{"visualizationType":"ALL"}`, 400, `{"error":"Invalid request body"}`},
-		{"group add, misplaced blacklist", post, root + "/privacy/group-add", creds.ClientToken, jsonType, `{"type":"ALL","contactsBlacklist":[]}`, 400, `{"error":"contactsBlacklist goes with CONTACT_BLACKLIST only"}`},
-		{"read receipts without content type", post, root + "/privacy/read-receipts?value=enable", creds.ClientToken, "", ``, 415, `{"error":"UNSUPPORTED_MEDIA_TYPE"}`},
-		{"read receipts in the body", post, root + "/privacy/read-receipts", creds.ClientToken, jsonType, `{"value":"enable"}`, 400, `{"error":"Invalid value"}`},
-		{"read receipts with a body", post, root + "/privacy/read-receipts?value=enable", creds.ClientToken, jsonType, `{}`, 400, `{"error":"Invalid value"}`},
-		{"read receipts, unknown value", post, root + "/privacy/read-receipts?value=true", creds.ClientToken, jsonType, ``, 400, `{"error":"Invalid value"}`},
-		{"message duration, unknown value", post, root + "/privacy/messages-duration?value=days1", creds.ClientToken, jsonType, ``, 400, `{"error":"Invalid value"}`},
-		{"contacts by POST", post, root + "/privacy/disallowed-contacts?type=photo", creds.ClientToken, jsonType, ``, 405, `{"error":"METHOD_NOT_ALLOWED"}`},
-		{"contacts of an unknown type", http.MethodGet, root + "/privacy/disallowed-contacts?type=online", creds.ClientToken, "", ``, 400, `{"error":"Invalid type"}`},
-		{"contacts by the path of one page of the documentation", http.MethodGet, root + "/disallowed-contacts?type=photo", creds.ClientToken, "", ``, 200, notFound},
-		{"no contacts", http.MethodGet, root + "/privacy/disallowed-contacts?type=photo", creds.ClientToken, "", ``, 200, `{"disallowedContacts":[]}`},
-		{"empty blacklist", post, root + "/privacy/photo", creds.ClientToken, jsonType, `{"visualizationType":"CONTACT_BLACKLIST","contactsBlacklist":[]}`, 200, ok},
+func ops(requests []zapitest.Request) []string {
+	var ops []string
+	for _, request := range requests {
+		ops = append(ops, request.Op)
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			status, answer := send(t, server, tt.method, tt.path, tt.clientToken, tt.contentType, tt.body)
-			assert.Equal(t, tt.status, status)
-			assert.Equal(t, tt.answer, answer)
-		})
-	}
-	requests := server.Requests()
-	require.Len(t, requests, len(tests))
-	for i, tt := range tests {
-		assert.Equal(t, tt.method, requests[i].Method)
-		assert.Equal(t, tt.status, requests[i].StatusCode)
-		assert.Equal(t, tt.body, string(requests[i].Body))
-	}
-	assert.Equal(t, "privacy/last-seen", requests[0].Op)
-	assert.Equal(t, creds.InstanceID, requests[0].InstanceID)
-	assert.Equal(t, creds.ClientToken, requests[0].Header.Get("Client-Token"))
-	assert.Equal(t, "/privacy/online", requests[4].Op)
-	assert.Empty(t, requests[4].InstanceID)
+	return ops
 }
 
 func TestServerKeepsState(t *testing.T) {
@@ -191,9 +117,13 @@ func TestFailNext(t *testing.T) {
 	server := start(t)
 	c := client(t, server)
 	set := func() error { return c.SetPhotoVisibility(t.Context(), zapi.VisibilityNone) }
-	server.FailNext(2, zapitest.Answer{StatusCode: 429, Header: http.Header{"Retry-After": {"7"}, "Content-Type": {"text/plain"}}, Body: "slow down"})
+	header := http.Header{"retry-after": {"7"}, "Content-Type": {"text/plain"}}
+	server.FailNext(2, zapitest.Answer{StatusCode: 429, Header: header, Body: "slow down"})
+	clear(header)
+	server.FailNext(0, zapitest.Answer{StatusCode: 500})
+	server.FailNext(-1, zapitest.Answer{StatusCode: 500})
 	server.FailNext(1, zapitest.Answer{Body: `{"success":false}`})
-	server.FailNext(1, zapitest.Answer{Drop: true})
+	server.FailNext(1, zapitest.Answer{StatusCode: 503, Drop: true})
 	for range 2 {
 		var apiErr *zapi.APIError
 		require.ErrorAs(t, set(), &apiErr)
@@ -205,12 +135,335 @@ func TestFailNext(t *testing.T) {
 	require.ErrorIs(t, set(), io.EOF)
 	assert.Equal(t, zapi.VisibilityAll, server.Settings(c.InstanceID()).Photo.Visibility, "a scripted answer changes nothing")
 	require.NoError(t, set())
+	assert.Equal(t, []int{429, 429, 200, 0, 200}, statuses(server))
+}
 
-	var statuses []int
-	for _, request := range server.Requests() {
-		statuses = append(statuses, request.StatusCode)
+func TestAnswerContentType(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		header http.Header
+		want   []string
+	}{
+		{"default", nil, []string{"application/json"}},
+		{"given", http.Header{"Content-Type": {"text/html"}}, []string{"text/html"}},
+		{"given in lower case", http.Header{"content-type": {"text/html"}}, []string{"text/html"}},
 	}
-	assert.Equal(t, []int{429, 429, 200, 0, 200}, statuses)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server := start(t)
+			server.FailNext(1, zapitest.Answer{Header: tt.header})
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL(), http.NoBody)
+			require.NoError(t, err)
+			resp, err := http.DefaultClient.Do(req)
+			require.NoError(t, err)
+			require.NoError(t, resp.Body.Close())
+			assert.Equal(t, tt.want, resp.Header.Values("Content-Type"))
+		})
+	}
+}
+
+func TestFailNextWithoutEnd(t *testing.T) {
+	t.Parallel()
+	server := start(t)
+	server.FailNext(math.MaxInt, zapitest.Answer{StatusCode: 503})
+	c := client(t, server)
+	for range 3 {
+		require.ErrorIs(t, c.SetOnlineVisibility(t.Context(), zapi.OnlineAll), zapi.ErrUnavailable)
+	}
+}
+
+func TestFailWhen(t *testing.T) {
+	t.Parallel()
+	server := start(t)
+	c := client(t, server)
+	photo := func() error { return c.SetPhotoVisibility(t.Context(), zapi.VisibilityNone) }
+	online := func() error { return c.SetOnlineVisibility(t.Context(), zapi.OnlineSameAsLastSeen) }
+	onOp := func(op string) func(zapitest.Request) bool {
+		return func(r zapitest.Request) bool { return r.Op == op }
+	}
+
+	server.FailWhen(onOp("privacy/unknown"), zapitest.Answer{StatusCode: 500})
+	require.NoError(t, online(), "what never matches changes nothing")
+	server.FailWhen(onOp("privacy/photo"), zapitest.Answer{StatusCode: 503})
+	for range 2 {
+		require.ErrorIs(t, photo(), zapi.ErrUnavailable)
+		require.NoError(t, online())
+	}
+	assert.Equal(t, zapi.VisibilityAll, server.Settings(c.InstanceID()).Photo.Visibility)
+
+	server.FailNext(1, zapitest.Answer{StatusCode: 429})
+	require.ErrorIs(t, photo(), zapi.ErrRateLimited, "FailNext goes first")
+	require.ErrorIs(t, photo(), zapi.ErrUnavailable)
+
+	server.FailWhen(onOp("privacy/photo"), zapitest.Answer{StatusCode: 404})
+	require.ErrorIs(t, photo(), zapi.ErrNotFound, "the last that matches goes first")
+	server.FailWhen(func(zapitest.Request) bool { return false }, zapitest.Answer{StatusCode: 500})
+	require.ErrorIs(t, photo(), zapi.ErrNotFound)
+	assert.Equal(t, []int{200, 503, 200, 503, 200, 429, 503, 404, 404}, statuses(server))
+}
+
+func TestFailWhenMatch(t *testing.T) {
+	t.Parallel()
+	server := start(t)
+	c := client(t, server)
+	var seen zapitest.Request
+	server.FailWhen(func(r zapitest.Request) bool {
+		if r.Op == "privacy/disallowed-contacts" {
+			return false
+		}
+		seen = r
+		assert.Equal(t, zapi.VisibilityAll, server.Settings(r.InstanceID).Photo.Visibility)
+		contacts, err := c.DisallowedContacts(t.Context(), zapi.BlacklistPhoto)
+		assert.NoError(t, err, "a request while match runs")
+		assert.Empty(t, contacts)
+		assert.Len(t, server.Requests(), 1)
+		server.ForgetRequests()
+		server.SetSettings(r.InstanceID, server.Settings(r.InstanceID))
+		server.FailNext(0, zapitest.Answer{})
+		server.FailWhen(func(zapitest.Request) bool { return false }, zapitest.Answer{})
+		server.AddInstance()
+		clear(r.Header)
+		r.Body[0] = '!'
+		return false
+	}, zapitest.Answer{StatusCode: 503})
+	require.NoError(t, c.SetPhotoVisibility(t.Context(), zapi.VisibilityNone), "match gets a copy")
+
+	requests := server.Requests()
+	require.Len(t, requests, 1)
+	assert.Equal(t, server.Credentials().ClientToken, requests[0].Header.Get("Client-Token"))
+	assert.JSONEq(t, `{"visualizationType":"NONE"}`, string(requests[0].Body))
+	assert.Equal(t, 200, requests[0].StatusCode)
+	assert.Zero(t, seen.StatusCode, "there is no response yet")
+	assert.Equal(t, c.InstanceID(), seen.InstanceID)
+	assert.Equal(t, "privacy/photo", seen.Op)
+	assert.Equal(t, http.MethodPost, seen.Method)
+}
+
+func TestPanics(t *testing.T) {
+	t.Parallel()
+	server := start(t)
+	always := func(zapitest.Request) bool { return true }
+	tests := []struct {
+		name string
+		call func()
+		want string
+	}{
+		{"FailNext, negative status", func() { server.FailNext(1, zapitest.Answer{StatusCode: -1}) }, "zapitest: FailNext: StatusCode must be 0 or 200 to 599, not -1"},
+		{"FailNext, informational status", func() { server.FailNext(1, zapitest.Answer{StatusCode: 103}) }, "zapitest: FailNext: StatusCode must be 0 or 200 to 599, not 103"},
+		{"FailNext, status too large", func() { server.FailNext(1, zapitest.Answer{StatusCode: 600}) }, "zapitest: FailNext: StatusCode must be 0 or 200 to 599, not 600"},
+		{"FailNext, status too large for no request", func() { server.FailNext(0, zapitest.Answer{StatusCode: 600}) }, "zapitest: FailNext: StatusCode must be 0 or 200 to 599, not 600"},
+		{"FailWhen, informational status", func() { server.FailWhen(always, zapitest.Answer{StatusCode: 199}) }, "zapitest: FailWhen: StatusCode must be 0 or 200 to 599, not 199"},
+		{"FailWhen without match", func() { server.FailWhen(nil, zapitest.Answer{}) }, "zapitest: FailWhen: match must not be nil"},
+		{"SetSettings of an unknown instance", func() { server.SetSettings("X", zapitest.Settings{}) }, `zapitest: SetSettings: there is no instance "X"`},
+		{"AddInstanceWith, no ID", func() { server.AddInstanceWith(zapi.Credentials{Token: "T"}) }, "zapitest: AddInstanceWith: InstanceID and Token must not be empty or contain a slash"},
+		{"AddInstanceWith, slash in the token", func() { server.AddInstanceWith(zapi.Credentials{InstanceID: "I", Token: "T/"}) }, "zapitest: AddInstanceWith: InstanceID and Token must not be empty or contain a slash"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			assert.PanicsWithValue(t, tt.want, tt.call)
+			c := client(t, server)
+			assert.NoError(t, c.SetOnlineVisibility(t.Context(), zapi.OnlineAll), "the server goes on")
+		})
+	}
+}
+
+func TestBoundaryStatuses(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{200, 204, 599} {
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
+			t.Parallel()
+			server := start(t)
+			server.FailNext(1, zapitest.Answer{StatusCode: status})
+			got, body := send(t, server, post("privacy/online", `{"visualizationType":"ALL"}`))
+			assert.Equal(t, status, got)
+			assert.Empty(t, body)
+		})
+	}
+}
+
+func TestAddInstanceWith(t *testing.T) {
+	t.Parallel()
+	const id, token, clientToken = "3C01D5A4B6", "70C4D2E79B1F", "F5e2c1d87A0S"
+	set := func(t *testing.T, server *zapitest.Server, creds zapi.Credentials, opts ...zapi.Option) error {
+		t.Helper()
+		other, err := client(t, server, opts...).ForInstance(creds)
+		require.NoError(t, err)
+		return other.SetPhotoVisibility(t.Context(), zapi.VisibilityNone)
+	}
+	tests := []struct {
+		name        string
+		known, sent string // Client-Token of the instance, and of the request
+		want        error
+	}{
+		{"the right Client-Token", clientToken, clientToken, nil},
+		{"a wrong Client-Token", clientToken, "F0", zapi.ErrUnauthorized},
+		{"no Client-Token", clientToken, "", zapi.ErrUnauthorized},
+		{"not activated, none sent", "", "", nil},
+		{"not activated, one sent", "", clientToken, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server := start(t)
+			server.AddInstanceWith(zapi.Credentials{InstanceID: id, Token: token, ClientToken: tt.known})
+			assert.Equal(t, zapi.VisibilityAll, server.Settings(id).Photo.Visibility)
+			err := set(t, server, zapi.Credentials{InstanceID: id, Token: token, ClientToken: tt.sent}, zapi.WithoutClientToken())
+			require.ErrorIs(t, err, tt.want)
+			assert.Equal(t, tt.want == nil, server.Settings(id).Photo.Visibility == zapi.VisibilityNone)
+			assert.Equal(t, zapi.VisibilityAll, server.Settings(server.Credentials().InstanceID).Photo.Visibility)
+		})
+	}
+
+	t.Run("twice replaces", func(t *testing.T) {
+		t.Parallel()
+		server := start(t)
+		old := zapi.Credentials{InstanceID: id, Token: token, ClientToken: clientToken}
+		server.AddInstanceWith(old)
+		require.NoError(t, set(t, server, old))
+		server.AddInstanceWith(zapi.Credentials{InstanceID: id, Token: "T2", ClientToken: clientToken})
+		assert.Equal(t, zapi.VisibilityAll, server.Settings(id).Photo.Visibility, "as a new instance")
+		require.ErrorIs(t, set(t, server, old), zapi.ErrNotFound)
+	})
+
+	t.Run("the first instance", func(t *testing.T) {
+		t.Parallel()
+		server := start(t)
+		want := zapi.Credentials{InstanceID: server.Credentials().InstanceID, Token: token, ClientToken: clientToken}
+		server.AddInstanceWith(want)
+		assert.Equal(t, want, server.Credentials())
+		require.NoError(t, client(t, server).SetPhotoVisibility(t.Context(), zapi.VisibilityNone))
+	})
+}
+
+func TestSetSettings(t *testing.T) {
+	t.Parallel()
+	server := start(t)
+	c := client(t, server)
+	settings := zapitest.Settings{
+		LastSeen:        zapitest.Audience{Visibility: zapi.VisibilityNone, Blacklist: []string{"554422222222", "", "554411111111", "554422222222"}},
+		Photo:           zapitest.Audience{Visibility: zapi.VisibilityContacts, Blacklist: []string{}},
+		Description:     zapitest.Audience{Visibility: zapi.VisibilityContactBlacklist, Blacklist: []string{"55@c.us", "554433333333"}},
+		GroupAdd:        zapitest.Audience{Visibility: zapi.VisibilityAll},
+		Online:          zapi.OnlineSameAsLastSeen,
+		ReadReceipts:    zapi.ReadReceiptsDisable,
+		MessageDuration: zapi.MessageDuration7Days,
+	}
+	want := settings
+	want.LastSeen.Blacklist = []string{"", "554411111111", "554422222222"}
+	want.Photo.Blacklist = nil
+	want.Description.Blacklist = []string{"554433333333", "55@c.us"}
+	given := slices.Clone(settings.LastSeen.Blacklist)
+
+	server.SetSettings(c.InstanceID(), settings)
+	assert.Equal(t, given, settings.LastSeen.Blacklist, "the argument stays as it is")
+	settings.Description.Blacklist[0] = "changed"
+	assert.Equal(t, want, server.Settings(c.InstanceID()))
+	contacts, err := c.DisallowedContacts(t.Context(), zapi.BlacklistLastSeen)
+	require.NoError(t, err)
+	assert.Equal(t, want.LastSeen.Blacklist, contacts)
+
+	require.NoError(t, c.SetLastSeen(t.Context(), zapi.VisibilityContactBlacklist, zapi.Allow("554411111111")))
+	assert.Equal(t, zapitest.Audience{Visibility: zapi.VisibilityContactBlacklist, Blacklist: []string{"", "554422222222"}},
+		server.Settings(c.InstanceID()).LastSeen, "calls go on from there")
+}
+
+func TestRequestsAreCopies(t *testing.T) {
+	t.Parallel()
+	server := start(t)
+	creds := server.Credentials()
+	send(t, server, post("privacy/read-receipts?value=disable", ""))
+	send(t, server, post("privacy/online", `{"visualizationType":"ALL"}`))
+	send(t, server, wire{method: http.MethodGet, path: "/elsewhere"})
+
+	requests := server.Requests()
+	require.Len(t, requests, 3)
+	assert.Equal(t, []string{"privacy/read-receipts", "privacy/online", "/elsewhere"}, ops(requests))
+	assert.Equal(t, []string{creds.InstanceID, creds.InstanceID, ""}, []string{requests[0].InstanceID, requests[1].InstanceID, requests[2].InstanceID})
+	assert.Equal(t, url.Values{"value": {"disable"}}, requests[0].Query)
+	assert.Equal(t, creds.ClientToken, requests[1].Header.Get("Client-Token"))
+
+	requests[0].Query["value"][0] = "changed"
+	requests[1].Header["Client-Token"][0] = "changed"
+	requests[1].Body[0] = '!'
+	again := server.Requests()
+	assert.Equal(t, "disable", again[0].Query.Get("value"))
+	assert.Equal(t, creds.ClientToken, again[1].Header.Get("Client-Token"))
+	assert.JSONEq(t, `{"visualizationType":"ALL"}`, string(again[1].Body))
+}
+
+func TestForgetRequests(t *testing.T) {
+	t.Parallel()
+	server := start(t)
+	c := client(t, server)
+	require.NoError(t, c.SetPhotoVisibility(t.Context(), zapi.VisibilityNone))
+	server.FailNext(1, zapitest.Answer{StatusCode: 503})
+	require.Len(t, server.Requests(), 1)
+	server.ForgetRequests()
+	assert.Empty(t, server.Requests())
+	assert.Equal(t, zapi.VisibilityNone, server.Settings(c.InstanceID()).Photo.Visibility, "settings stay")
+	require.ErrorIs(t, c.SetOnlineVisibility(t.Context(), zapi.OnlineAll), zapi.ErrUnavailable, "failures stay")
+	assert.Equal(t, []int{503}, statuses(server))
+}
+
+// TestClientRetries compares the retries of Client with the default ones of zapi, on a fake clock.
+func TestClientRetries(t *testing.T) {
+	t.Parallel()
+	server := start(t)
+	tests := []struct {
+		name       string
+		retryAfter string
+		longest    time.Duration // of a call by Client
+	}{
+		{"backoff", "", 6 * time.Millisecond},
+		{"Retry-After", "8", 16 * time.Second},
+		{"Retry-After that is too long", "9", 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				unavailable := roundTripper(func(r *http.Request) (*http.Response, error) {
+					header := http.Header{}
+					if tt.retryAfter != "" {
+						header.Set("Retry-After", tt.retryAfter)
+					}
+					return &http.Response{StatusCode: http.StatusServiceUnavailable, Header: header, Body: http.NoBody, Request: r}, nil
+				})
+				attempts := func(c *zapi.Client, err error) int {
+					require.NoError(t, err)
+					var apiErr *zapi.APIError
+					require.ErrorAs(t, c.SetOnlineVisibility(t.Context(), zapi.OnlineAll), &apiErr)
+					return apiErr.Attempts
+				}
+				byDefault := attempts(zapi.NewClient(server.Credentials(), zapi.WithTransport(unavailable)))
+				start := time.Now()
+				assert.Equal(t, byDefault, attempts(server.Client(zapi.WithTransport(unavailable))))
+				assert.LessOrEqual(t, time.Since(start), tt.longest)
+				once := zapi.WithRetry(zapi.RetryPolicy{})
+				assert.Equal(t, 1, attempts(server.Client(once, zapi.WithTransport(unavailable))), "opts override")
+			})
+		})
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestCloseTwice(t *testing.T) {
+	t.Parallel()
+	server := zapitest.NewServer()
+	c := client(t, server)
+	require.NoError(t, c.SetPhotoVisibility(t.Context(), zapi.VisibilityNone))
+	server.Close()
+	server.Close()
+	var transportErr *zapi.TransportError
+	require.ErrorAs(t, c.SetOnlineVisibility(t.Context(), zapi.OnlineAll), &transportErr)
+	assert.Equal(t, zapi.VisibilityNone, server.Settings(c.InstanceID()).Photo.Visibility, "the state stays")
+	assert.Len(t, server.Requests(), 1)
 }
 
 func TestDelay(t *testing.T) {
@@ -253,6 +506,8 @@ func TestServerInParallel(t *testing.T) {
 	server := start(t)
 	first := client(t, server)
 	const writers = 32
+	var offered atomic.Int64
+	server.FailWhen(func(zapitest.Request) bool { offered.Add(1); return false }, zapitest.Answer{})
 	var wg sync.WaitGroup
 	for i := range writers {
 		wg.Go(func() {
@@ -265,6 +520,7 @@ func TestServerInParallel(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	assert.Equal(t, int64(2*writers), offered.Load(), "each request is offered once")
 	assert.Len(t, server.Settings(first.InstanceID()).LastSeen.Blacklist, writers)
 	assert.Len(t, server.Requests(), 2*writers)
 }

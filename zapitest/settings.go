@@ -3,7 +3,8 @@ package zapitest
 import (
 	"bytes"
 	"encoding/json"
-	"io"
+	"fmt"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -14,7 +15,7 @@ import (
 	"github.com/zapi-go/zapi"
 )
 
-// Settings is the privacy of one instance.
+// Settings hold the privacy settings of one instance.
 type Settings struct {
 	LastSeen        Audience
 	Photo           Audience
@@ -25,10 +26,10 @@ type Settings struct {
 	MessageDuration zapi.MessageDuration
 }
 
-// Audience is a setting with a blacklist. The list outlives a change to another visibility, as it does in the API.
+// An Audience is a setting with a blacklist. The blacklist stays when the visibility changes, as it does in the API.
 type Audience struct {
 	Visibility zapi.Visibility
-	Blacklist  []string // sorted; nil when empty
+	Blacklist  []string // sorted, each contact once; nil when empty
 }
 
 func newSettings() Settings {
@@ -39,180 +40,211 @@ func newSettings() Settings {
 	}
 }
 
+// clone returns a copy whose blacklists are as [Audience] documents them.
 func (s Settings) clone() Settings {
-	for _, scope := range []zapi.BlacklistScope{zapi.BlacklistLastSeen, zapi.BlacklistPhoto, zapi.BlacklistDescription, zapi.BlacklistGroupAdd} {
+	for _, scope := range scopes {
 		audience := s.audience(scope)
-		audience.Blacklist = slices.Clone(audience.Blacklist)
+		audience.Blacklist = slices.Compact(slices.Sorted(slices.Values(audience.Blacklist)))
 	}
 	return s
 }
 
-// audience is the setting that a blacklist belongs to; nil for an unknown scope.
-func (s *Settings) audience(scope zapi.BlacklistScope) *Audience {
-	switch scope {
-	case zapi.BlacklistLastSeen:
-		return &s.LastSeen
-	case zapi.BlacklistPhoto:
-		return &s.Photo
-	case zapi.BlacklistDescription:
-		return &s.Description
-	case zapi.BlacklistGroupAdd:
-		return &s.GroupAdd
-	}
-	return nil
+// audience returns the setting that a blacklist belongs to.
+func (s *Settings) audience(scope string) *Audience {
+	return map[string]*Audience{
+		"lastSeen": &s.LastSeen, "photo": &s.Photo, "description": &s.Description, "groupAdd": &s.GroupAdd,
+	}[scope]
 }
 
-// route is one endpoint: how it is called, and what it does to the settings.
+// A route is one endpoint. It takes one value, in its query or in a JSON body, and not the other.
 type route struct {
-	method string
-	serve  func(s *Settings, query url.Values, body []byte) Answer
+	method  string
+	inQuery bool
+	name    string   // of the query parameter or member that holds the value
+	values  []string // allowed ones
+	serve   func(*Settings, input) Answer
 }
 
-var routes = map[string]route{
-	"privacy/last-seen":           {http.MethodPost, setVisibility(zapi.BlacklistLastSeen)},
-	"privacy/photo":               {http.MethodPost, setVisibility(zapi.BlacklistPhoto)},
-	"privacy/description":         {http.MethodPost, setVisibility(zapi.BlacklistDescription)},
-	"privacy/group-add":           {http.MethodPost, setGroupAdd},
-	"privacy/online":              {http.MethodPost, setOnline},
-	"privacy/read-receipts":       {http.MethodPost, setValue(func(s *Settings) *zapi.ReadReceipts { return &s.ReadReceipts })},
-	"privacy/messages-duration":   {http.MethodPost, setValue(func(s *Settings) *zapi.MessageDuration { return &s.MessageDuration })},
-	"privacy/disallowed-contacts": {http.MethodGet, disallowedContacts},
+// The values are written out here and not taken from zapi, so that a mistake there shows in a test.
+var (
+	visibilities = []string{"ALL", "NONE", "CONTACTS", contactBlacklist}
+	scopes       = []string{"lastSeen", "photo", "description", "groupAdd"}
+
+	routes = map[string]route{
+		"privacy/last-seen":   {http.MethodPost, false, "visualizationType", visibilities, setAudience("lastSeen")},
+		"privacy/photo":       {http.MethodPost, false, "visualizationType", visibilities, setAudience("photo")},
+		"privacy/description": {http.MethodPost, false, "visualizationType", visibilities, setAudience("description")},
+		"privacy/group-add": {http.MethodPost, false, "type", []string{"ALL", "CONTACTS", contactBlacklist},
+			setAudience("groupAdd")},
+		"privacy/online": {http.MethodPost, false, "visualizationType", []string{"ALL", "SAME_LAST_SEEN"},
+			set(func(s *Settings) *zapi.OnlineVisibility { return &s.Online })},
+		"privacy/read-receipts": {http.MethodPost, true, "value", []string{"enable", "disable"},
+			set(func(s *Settings) *zapi.ReadReceipts { return &s.ReadReceipts })},
+		"privacy/messages-duration": {http.MethodPost, true, "value", []string{"hours24", "days7", "days90", "disable"},
+			set(func(s *Settings) *zapi.MessageDuration { return &s.MessageDuration })},
+		"privacy/disallowed-contacts": {http.MethodGet, true, "type", scopes, disallowedContacts},
+	}
+)
+
+const contactBlacklist = "CONTACT_BLACKLIST"
+
+// input is what a request asks for.
+type input struct {
+	value   string
+	changes []change // only with CONTACT_BLACKLIST
 }
 
-func setVisibility(scope zapi.BlacklistScope) func(*Settings, url.Values, []byte) Answer {
-	return func(s *Settings, _ url.Values, body []byte) Answer {
-		var request struct {
-			Visibility string    `json:"visualizationType"`
-			Blacklist  *[]change `json:"contactsBlacklist"`
-		}
-		if refusal := decode(body, &request); refusal != "" {
-			return refuse(http.StatusBadRequest, refusal, "")
-		}
-		if !zapi.Visibility(request.Visibility).Valid() {
-			return refuse(http.StatusBadRequest, "Invalid visualizationType", "")
-		}
-		return s.audience(scope).set(request.Visibility, request.Blacklist)
-	}
+// change is one element of contactsBlacklist.
+type change struct {
+	remove bool
+	phone  string
 }
 
-func setGroupAdd(s *Settings, _ url.Values, body []byte) Answer {
-	var request struct {
-		Permission string    `json:"type"`
-		Blacklist  *[]change `json:"contactsBlacklist"`
-	}
-	if refusal := decode(body, &request); refusal != "" {
-		return refuse(http.StatusBadRequest, refusal, "")
-	}
-	if !zapi.GroupAddPermission(request.Permission).Valid() {
-		return refuse(http.StatusBadRequest, "Invalid type", "")
-	}
-	return s.GroupAdd.set(request.Permission, request.Blacklist)
-}
-
-// set changes visibility and list together, or neither.
-func (a *Audience) set(visibility string, changes *[]change) Answer {
-	takesBlacklist := visibility == string(zapi.VisibilityContactBlacklist)
-	if refusal := changeBlacklist(&a.Blacklist, takesBlacklist, changes); refusal != "" {
-		return refuse(http.StatusBadRequest, refusal, "")
-	}
-	a.Visibility = zapi.Visibility(visibility)
-	return success
-}
-
-// setValue serves the settings whose value is in the query and nothing in the body.
-func setValue[T interface {
-	~string
-	Valid() bool
-}](of func(*Settings) *T) func(*Settings, url.Values, []byte) Answer {
-	return func(s *Settings, query url.Values, body []byte) Answer {
-		value := T(query.Get("value"))
-		if !value.Valid() || len(body) > 0 {
-			return refuse(http.StatusBadRequest, "Invalid value", "")
-		}
-		*of(s) = value
+// set serves a setting that is no more than its value.
+func set[T ~string](field func(*Settings) *T) func(*Settings, input) Answer {
+	return func(s *Settings, in input) Answer {
+		*field(s) = T(in.value)
 		return success
 	}
 }
 
-func disallowedContacts(s *Settings, query url.Values, _ []byte) Answer {
-	audience := s.audience(zapi.BlacklistScope(query.Get("type")))
-	if audience == nil {
-		return refuse(http.StatusBadRequest, "Invalid type", "")
+// setAudience serves a setting with a blacklist. It changes visibility and list together, or neither.
+func setAudience(scope string) func(*Settings, input) Answer {
+	return func(s *Settings, in input) Answer {
+		audience := s.audience(scope)
+		blacklist, ok := changeBlacklist(audience.Blacklist, in.changes)
+		if !ok {
+			return refuse(http.StatusBadRequest, "Invalid phone", "")
+		}
+		*audience = Audience{zapi.Visibility(in.value), blacklist}
+		return success
 	}
-	body, _ := json.Marshal(map[string][]string{"disallowedContacts": append([]string{}, audience.Blacklist...)}) // strings cannot fail
+}
+
+func disallowedContacts(s *Settings, in input) Answer {
+	contacts := append([]string{}, s.audience(in.value).Blacklist...) // an empty list is [], not null
+	body, _ := json.Marshal(map[string][]string{"disallowedContacts": contacts})
 	return Answer{Body: string(body)}
 }
 
-func setOnline(s *Settings, _ url.Values, body []byte) Answer {
-	var request struct {
-		Visibility string `json:"visualizationType"`
-	}
-	if refusal := decode(body, &request); refusal != "" {
-		return refuse(http.StatusBadRequest, refusal, "")
-	}
-	visibility := zapi.OnlineVisibility(request.Visibility)
-	if !visibility.Valid() {
-		return refuse(http.StatusBadRequest, "Invalid visualizationType", "")
-	}
-	s.Online = visibility
-	return success
-}
+// wirePhone is the form of a contact in a request: no "+" and no spaces.
+var wirePhone = regexp.MustCompile(`^([1-9][0-9]{6,14}|[0-9]{1,20}@lid)$`)
 
-// change is a [zapi.BlacklistChange] that has not been looked at yet.
-type change struct {
-	Action string `json:"action"`
-	Phone  string `json:"phone"`
-}
-
-// changeBlacklist applies all changes to list or none, and says what is wrong with them.
-func changeBlacklist(list *[]string, takesBlacklist bool, changes *[]change) (refusal string) {
-	switch {
-	case !takesBlacklist && changes != nil:
-		return "contactsBlacklist goes with CONTACT_BLACKLIST only"
-	case takesBlacklist && changes == nil:
-		return "contactsBlacklist must be sent with CONTACT_BLACKLIST"
-	case !takesBlacklist:
-		return ""
+// changeBlacklist returns list with all changes, and whether their phones are allowed. A contact of another form can
+// only be removed, as a client may find one on a list.
+func changeBlacklist(list []string, changes []change) (changed []string, ok bool) {
+	contacts := make(map[string]bool, len(list)+len(changes))
+	for _, contact := range list {
+		contacts[contact] = true
 	}
-	contacts := make(map[string]bool, len(*list)+len(*changes))
-	for _, phone := range *list {
-		contacts[phone] = true
-	}
-	for _, c := range *changes {
-		action := zapi.BlacklistAction(c.Action)
+	for _, c := range changes {
+		removable := c.remove && contacts[c.phone] && strings.TrimSpace(c.phone) != ""
 		switch {
-		case !action.Valid():
-			return "Invalid action"
-		case !wirePhone.MatchString(c.Phone):
-			return "Invalid phone"
-		}
-		contacts[c.Phone] = action == zapi.BlacklistAdd
-	}
-	var kept []string
-	for phone, on := range contacts {
-		if on {
-			kept = append(kept, phone)
+		case !wirePhone.MatchString(c.phone) && !removable:
+			return nil, false
+		case c.remove:
+			delete(contacts, c.phone)
+		default:
+			contacts[c.phone] = true
 		}
 	}
-	slices.Sort(kept)
-	*list = kept
+	return slices.Sorted(maps.Keys(contacts)), true
+}
+
+// read returns what a request asks of r, or what is wrong with the request.
+func (r route) read(rawQuery string, body []byte) (in input, refusal string) {
+	if r.inQuery {
+		return r.readQuery(rawQuery, body)
+	}
+	return r.readBody(rawQuery, body)
+}
+
+func (r route) readQuery(rawQuery string, body []byte) (in input, refusal string) {
+	query, err := url.ParseQuery(rawQuery)
+	switch {
+	case len(body) > 0:
+		return input{}, "Invalid request body: must be empty"
+	case err != nil || len(query) != 1 || len(query[r.name]) != 1:
+		return input{}, "Invalid query: must be one " + r.name + " and nothing else"
+	}
+	in.value = query.Get(r.name)
+	return in, r.check(in.value)
+}
+
+func (r route) readBody(rawQuery string, body []byte) (in input, refusal string) {
+	if rawQuery != "" {
+		return input{}, "Invalid query: must be empty"
+	}
+	members, refusal := parseObject(body, r.name, "contactsBlacklist")
+	if refusal != "" {
+		return input{}, refusal
+	}
+	in.value = textOf(members[r.name])
+	if refusal = r.check(in.value); refusal != "" {
+		return input{}, refusal
+	}
+	list, sent := members["contactsBlacklist"]
+	switch {
+	case in.value == contactBlacklist:
+		in.changes, refusal = parseChanges(list)
+	case sent:
+		refusal = "contactsBlacklist is allowed only with CONTACT_BLACKLIST"
+	}
+	return in, refusal
+}
+
+func (r route) check(value string) (refusal string) {
+	if !slices.Contains(r.values, value) {
+		return "Invalid " + r.name
+	}
 	return ""
 }
 
-// wirePhone is how a contact stands in a request: no "+", no blanks.
-var wirePhone = regexp.MustCompile(`^([0-9]{7,15}|[0-9]+@lid)$`)
+// parseChanges returns the elements of contactsBlacklist; data is nil if the request has none.
+func parseChanges(data json.RawMessage) (changes []change, refusal string) {
+	var elements []json.RawMessage
+	if err := json.Unmarshal(data, &elements); err != nil || elements == nil {
+		return nil, "contactsBlacklist must be sent as a list with CONTACT_BLACKLIST"
+	}
+	for _, element := range elements {
+		members, refusal := parseObject(element, "action", "phone")
+		if refusal != "" {
+			return nil, refusal
+		}
+		action := textOf(members["action"])
+		if action != "add" && action != "remove" {
+			return nil, "Invalid action"
+		}
+		changes = append(changes, change{action == "remove", textOf(members["phone"])})
+	}
+	return changes, ""
+}
 
-// decode reads one JSON object without unknown keys, and says what is wrong with it.
-func decode(body []byte, request any) (refusal string) {
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(request); err != nil {
-		return "Invalid request body"
+// parseObject returns the members of the JSON object in data. encoding/json by itself would accept names in any case,
+// and repeated ones.
+func parseObject(data []byte, names ...string) (members map[string]json.RawMessage, refusal string) {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	if start, _ := decoder.Token(); start != json.Delim('{') || !json.Valid(data) {
+		return nil, "Invalid request body: expected a JSON object"
 	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return "Invalid request body"
+	members = make(map[string]json.RawMessage, len(names))
+	for decoder.More() {
+		token, _ := decoder.Token() // cannot fail: data is valid
+		name, _ := token.(string)
+		if _, repeated := members[name]; repeated || !slices.Contains(names, name) {
+			return nil, fmt.Sprintf("Invalid request body: member %q is unknown or repeated", name)
+		}
+		var value json.RawMessage
+		_ = decoder.Decode(&value) // cannot fail either
+		members[name] = value
 	}
-	return ""
+	return members, ""
+}
+
+// textOf returns the value of a JSON string. For anything else it is empty, which no allowed value is.
+func textOf(data json.RawMessage) (text string) {
+	_ = json.Unmarshal(data, &text)
+	return text
 }
 
 func isJSON(contentType string) bool {

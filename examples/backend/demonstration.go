@@ -49,11 +49,11 @@ func demonstrate(ctx context.Context, out io.Writer) error {
 		if step.fails != nil {
 			fake.FailNext(1, *step.fails)
 		}
-		status, answer, err := request(ctx, base+step.path, step.body)
+		status, response, err := request(ctx, base+step.path, step.body)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "PUT %s %s\n  %d %s %s\n", step.path, step.body, status, http.StatusText(status), answer)
+		fmt.Fprintf(out, "PUT %s %s\n  %d %s %s\n", step.path, step.body, status, http.StatusText(status), response)
 		if status != step.want {
 			return fmt.Errorf("status %d instead of %d", status, step.want)
 		}
@@ -66,7 +66,7 @@ func demonstrate(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-func request(ctx context.Context, url, body string) (status int, answer []byte, err error) {
+func request(ctx context.Context, url, body string) (status int, response []byte, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url, strings.NewReader(body))
 	if err != nil {
 		return 0, nil, err
@@ -76,6 +76,6 @@ func request(ctx context.Context, url, body string) (status int, answer []byte, 
 		return 0, nil, err
 	}
 	defer func() { _ = resp.Body.Close() }() // it was read, or its error is returned
-	answer, err = io.ReadAll(resp.Body)
-	return resp.StatusCode, bytes.TrimSpace(answer), err
+	response, err = io.ReadAll(resp.Body)
+	return resp.StatusCode, bytes.TrimSpace(response), err
 }

@@ -41,7 +41,7 @@ type online struct {
 	Visibility zapi.OnlineVisibility `json:"visibility"`
 }
 
-// failure is the body of every answer that is no success.
+// failure is the body of every response that is not a success.
 type failure struct {
 	Error  string `json:"error"`
 	Field  string `json:"field,omitempty"`
@@ -102,7 +102,7 @@ func decode(body io.Reader, into any) error {
 	return nil
 }
 
-// statusOf says whose fault err is: 4xx is the caller's, 5xx is ours or the API's.
+// statusOf returns the status for err: 4xx is the caller's fault, 5xx is ours or the API's.
 func statusOf(err error) int {
 	var tooLarge *http.MaxBytesError
 	var transport *zapi.TransportError
@@ -128,7 +128,7 @@ func statusOf(err error) int {
 	}
 }
 
-// fail tells the caller what it can act on, and the log the rest.
+// fail sends the caller what it can act on, and logs the rest.
 func (s *service) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status := statusOf(err)
 	body := failure{Error: err.Error()}
@@ -142,10 +142,10 @@ func (s *service) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	var refused *zapi.APIError
 	if errors.Is(err, zapi.ErrRateLimited) && errors.As(err, &refused) {
-		wait := max(refused.RetryAfter, time.Second) // also where the API does not say
+		wait := max(refused.RetryAfter, time.Second) // also if the API does not say for how long
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // a caller that went away is its own business
+	_ = json.NewEncoder(w).Encode(body) // fails only if the caller went away
 }

@@ -1,5 +1,5 @@
 // Backend is a small HTTP service through which a company's own programs set the privacy of its numbers, and which
-// tells them by status code whose fault a failure is.
+// shows them by status code whose fault a failure is.
 //
 //	go run ./examples/backend
 //
@@ -9,7 +9,7 @@
 //	curl -i -X PUT 127.0.0.1:8080/instances/$ZAPI_INSTANCE_ID/last-seen \
 //		-d '{"visibility": "CONTACT_BLACKLIST", "changes": [{"action": "add", "phone": "+55 44 91111-1111"}]}'
 //
-// It does not ask who calls: keep it inside a network that you trust, or put authentication in front.
+// It does not authenticate its callers: keep it inside a network that you trust, or put authentication in front.
 package main
 
 import (
@@ -28,14 +28,27 @@ import (
 	"github.com/zapi-go/zapi"
 )
 
+const description = `Backend is an HTTP service that sets the privacy of WhatsApp numbers.
+Without flags it runs in front of a fake server, makes some requests to itself and shuts down.
+
+`
+
 const (
 	callTimeout     = 20 * time.Second // of one request, all that zapi sends for it included
 	shutdownTimeout = callTimeout + 5*time.Second
 )
 
 func main() {
-	listen := flag.String("listen", "", "address to serve on, with the credentials of the environment; without it a demonstration runs")
+	listen := flag.String("listen", "", "`address` to serve the number of ZAPI_INSTANCE_ID, ZAPI_TOKEN and ZAPI_CLIENT_TOKEN on")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), description)
+		flag.PrintDefaults()
+	}
 	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "backend takes flags only; see -h")
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
@@ -80,7 +93,7 @@ func newServer(handler http.Handler) *http.Server {
 	}
 }
 
-// serve answers until ctx is done, and then finishes the requests under way.
+// serve serves until ctx is done, and then finishes the requests under way.
 func serve(ctx context.Context, listener net.Listener, server *http.Server) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -20,6 +21,40 @@ import (
 
 	"github.com/zapi-go/zapi"
 )
+
+// TestMain lets TestCommandLine start this program.
+func TestMain(m *testing.M) {
+	if os.Getenv("RUN_EXAMPLE") != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func TestCommandLine(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		args []string
+		code int
+		want string
+	}{
+		{"help", []string{"-h"}, 0, "Backend is an HTTP service"},
+		{"nothing", nil, 0, "The service has shut down."},
+		{"superfluous argument", []string{"127.0.0.1:0"}, 2, "backend takes flags only; see -h"},
+		{"serving without credentials", []string{"-listen", "127.0.0.1:0"}, 1, "ZAPI_INSTANCE_ID, ZAPI_TOKEN: must be set"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.CommandContext(t.Context(), os.Args[0], tt.args...)
+			cmd.Env = []string{"RUN_EXAMPLE=1"} // and no credentials
+			out, _ := cmd.CombinedOutput()      // its error is the exit code
+			assert.Equal(t, tt.code, cmd.ProcessState.ExitCode())
+			assert.Contains(t, string(out), tt.want)
+		})
+	}
+}
 
 var creds = zapi.Credentials{InstanceID: "instance", Token: "t0ken-9B1F", ClientToken: "cl1ent-7A0S"}
 
@@ -33,7 +68,7 @@ func newService(t *testing.T, mock *httpmock.MockTransport, log io.Writer) http.
 	return newHandler(slog.New(slog.NewTextHandler(log, nil)), client)
 }
 
-// mockAPI answers the routes of the service with responder, and returns where the last body goes.
+// mockAPI responds to the routes of the service with responder, and returns where the last body goes.
 func mockAPI(responder httpmock.Responder) (mock *httpmock.MockTransport, sent *string) {
 	mock, sent = httpmock.NewMockTransport(), new(string)
 	for _, route := range []string{"last-seen", "photo", "online"} {
@@ -50,13 +85,13 @@ func mockAPI(responder httpmock.Responder) (mock *httpmock.MockTransport, sent *
 	return mock, sent
 }
 
-func answering(status int, body string) httpmock.Responder {
+func responding(status int, body string) httpmock.Responder {
 	return httpmock.NewStringResponder(status, body)
 }
 
 func failing(err error) httpmock.Responder { return httpmock.NewErrorResponder(err) }
 
-var succeeding = answering(http.StatusOK, `{"success":true}`)
+var succeeding = responding(http.StatusOK, `{"success":true}`)
 
 func TestSuccess(t *testing.T) {
 	t.Parallel()
@@ -86,9 +121,9 @@ func TestSuccess(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			mock, sent := mockAPI(succeeding)
-			answer, log := serveOne(t, mock, http.MethodPut, tt.path, tt.body)
-			assert.Equal(t, http.StatusNoContent, answer.Code)
-			assert.Empty(t, answer.Body.String())
+			response, log := serveOne(t, mock, http.MethodPut, tt.path, tt.body)
+			assert.Equal(t, http.StatusNoContent, response.Code)
+			assert.Empty(t, response.Body.String())
 			assert.JSONEq(t, tt.sent, *sent)
 			assert.Equal(t, 1, mock.GetCallCountInfo()["POST https://api.z-api.io/instances/instance/token/t0ken-9B1F/privacy/"+tt.route])
 			assert.Empty(t, log)
@@ -102,10 +137,10 @@ func TestRefusedBeforeSending(t *testing.T) {
 	tests := []struct {
 		name, method, path, body string
 		status                   int
-		answer                   string
+		response                 string
 	}{
 		{"malformed phone", http.MethodPut, photo, `{"visibility": "CONTACT_BLACKLIST", "changes": [{"action": "add", "phone": "911"}]}`, http.StatusBadRequest, `"field":"changes[0].phone","reason":"must be 7 to 15 digits`},
-		{"changes without a blacklist", http.MethodPut, photo, `{"visibility": "ALL", "changes": [{"action": "add", "phone": "5544911111111"}]}`, http.StatusBadRequest, `"field":"changes","reason":"go with CONTACT_BLACKLIST only"`},
+		{"changes without a blacklist", http.MethodPut, photo, `{"visibility": "ALL", "changes": [{"action": "add", "phone": "5544911111111"}]}`, http.StatusBadRequest, `"field":"changes","reason":"are allowed only with CONTACT_BLACKLIST"`},
 		{"no visibility", http.MethodPut, photo, `{}`, http.StatusBadRequest, `"field":"visibility","reason":"must be one of`},
 		{"unknown visibility", http.MethodPut, photo, `{"visibility": "FRIENDS"}`, http.StatusBadRequest, `"reason":"must be one of ALL, NONE, CONTACTS, CONTACT_BLACKLIST"`},
 		{"visibility of another setting", http.MethodPut, "/instances/instance/online", `{"visibility": "CONTACTS"}`, http.StatusBadRequest, `"reason":"must be one of ALL, SAME_LAST_SEEN"`},
@@ -124,9 +159,9 @@ func TestRefusedBeforeSending(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			mock, _ := mockAPI(succeeding)
-			answer, _ := serveOne(t, mock, tt.method, tt.path, tt.body)
-			assert.Equal(t, tt.status, answer.Code)
-			assert.Contains(t, answer.Body.String(), tt.answer)
+			response, _ := serveOne(t, mock, tt.method, tt.path, tt.body)
+			assert.Equal(t, tt.status, response.Code)
+			assert.Contains(t, response.Body.String(), tt.response)
 			assert.Zero(t, mock.GetTotalCallCount())
 		})
 	}
@@ -139,18 +174,18 @@ func TestFailuresOfTheAPI(t *testing.T) {
 		responder  httpmock.Responder
 		status     int
 		retryAfter string
-		answer     string
+		response   string
 	}{
-		{"not found", answering(http.StatusNotFound, `{"error":"Instance not found"}`), http.StatusNotFound, "", "Instance not found"},
-		{"not found with status 200", answering(http.StatusOK, `{"error":"NOT_FOUND"}`), http.StatusNotFound, "", "NOT_FOUND"},
-		{"wrong Client-Token", answering(http.StatusForbidden, `{"error":"Client-Token cl1ent-7A0S not allowed"}`), http.StatusInternalServerError, "", "Internal Server Error"},
-		{"no Client-Token", answering(http.StatusBadRequest, `{"error":"your client-token is not configured"}`), http.StatusInternalServerError, "", "Internal Server Error"},
-		{"rejected", answering(http.StatusOK, `{"success":false,"message":"the number is not connected"}`), http.StatusConflict, "", "the number is not connected"},
-		{"rate limited", answering(http.StatusTooManyRequests, ``).HeaderSet(http.Header{"Retry-After": {"7"}}), http.StatusServiceUnavailable, "7", "Service Unavailable"},
-		{"rate limited, not told for how long", answering(http.StatusTooManyRequests, ``), http.StatusServiceUnavailable, "1", "Service Unavailable"},
-		{"refused input", answering(http.StatusBadRequest, `{"error":"Invalid phone"}`), http.StatusBadGateway, "", "Bad Gateway"},
-		{"unavailable", answering(http.StatusServiceUnavailable, ``), http.StatusBadGateway, "", "Bad Gateway"},
-		{"a page of HTML", answering(http.StatusOK, `<html></html>`), http.StatusBadGateway, "", "Bad Gateway"},
+		{"not found", responding(http.StatusNotFound, `{"error":"Instance not found"}`), http.StatusNotFound, "", "Instance not found"},
+		{"not found with status 200", responding(http.StatusOK, `{"error":"NOT_FOUND"}`), http.StatusNotFound, "", "NOT_FOUND"},
+		{"wrong Client-Token", responding(http.StatusForbidden, `{"error":"Client-Token cl1ent-7A0S not allowed"}`), http.StatusInternalServerError, "", "Internal Server Error"},
+		{"no Client-Token", responding(http.StatusBadRequest, `{"error":"your client-token is not configured"}`), http.StatusInternalServerError, "", "Internal Server Error"},
+		{"rejected", responding(http.StatusOK, `{"success":false,"message":"the number is not connected"}`), http.StatusConflict, "", "the number is not connected"},
+		{"rate limited", responding(http.StatusTooManyRequests, ``).HeaderSet(http.Header{"Retry-After": {"7"}}), http.StatusServiceUnavailable, "7", "Service Unavailable"},
+		{"rate limited, not told for how long", responding(http.StatusTooManyRequests, ``), http.StatusServiceUnavailable, "1", "Service Unavailable"},
+		{"refused input", responding(http.StatusBadRequest, `{"error":"Invalid phone"}`), http.StatusBadGateway, "", "Bad Gateway"},
+		{"unavailable", responding(http.StatusServiceUnavailable, ``), http.StatusBadGateway, "", "Bad Gateway"},
+		{"a page of HTML", responding(http.StatusOK, `<html></html>`), http.StatusBadGateway, "", "Bad Gateway"},
 		{"connection refused", failing(&net.OpError{Op: "dial", Err: errors.New("connection refused")}), http.StatusBadGateway, "", "Bad Gateway"},
 		{"timeout", failing(os.ErrDeadlineExceeded), http.StatusGatewayTimeout, "", "Gateway Timeout"},
 	}
@@ -158,14 +193,14 @@ func TestFailuresOfTheAPI(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			mock, _ := mockAPI(tt.responder)
-			answer, log := serveOne(t, mock, http.MethodPut, "/instances/instance/photo", `{"visibility": "ALL"}`)
-			assert.Equal(t, tt.status, answer.Code)
-			assert.Equal(t, tt.retryAfter, answer.Header().Get("Retry-After"))
-			assert.Equal(t, "application/json", answer.Header().Get("Content-Type"))
-			assert.Contains(t, answer.Body.String(), tt.answer)
+			response, log := serveOne(t, mock, http.MethodPut, "/instances/instance/photo", `{"visibility": "ALL"}`)
+			assert.Equal(t, tt.status, response.Code)
+			assert.Equal(t, tt.retryAfter, response.Header().Get("Retry-After"))
+			assert.Equal(t, "application/json", response.Header().Get("Content-Type"))
+			assert.Contains(t, response.Body.String(), tt.response)
 			assert.Equal(t, tt.status >= 500, strings.Contains(log, "privacy/photo"), "what is not the caller's fault is logged")
 			for _, secret := range []string{creds.Token, creds.ClientToken} {
-				assert.NotContains(t, answer.Body.String()+log, secret)
+				assert.NotContains(t, response.Body.String()+log, secret)
 			}
 		})
 	}
@@ -180,10 +215,10 @@ func TestCallerWentAway(t *testing.T) {
 		return nil, req.Context().Err()
 	})
 	var log strings.Builder
-	answer := httptest.NewRecorder()
+	response := httptest.NewRecorder()
 	req := httptest.NewRequestWithContext(ctx, http.MethodPut, "/instances/instance/photo", strings.NewReader(`{"visibility": "ALL"}`))
-	newService(t, mock, &log).ServeHTTP(answer, req)
-	assert.Equal(t, statusClientClosedRequest, answer.Code)
+	newService(t, mock, &log).ServeHTTP(response, req)
+	assert.Equal(t, statusClientClosedRequest, response.Code)
 	assert.Empty(t, log.String())
 }
 
@@ -195,19 +230,19 @@ func TestSilentAPI(t *testing.T) {
 			return nil, req.Context().Err()
 		})
 		start := time.Now()
-		answer, _ := serveOne(t, mock, http.MethodPut, "/instances/instance/photo", `{"visibility": "ALL"}`)
-		assert.Equal(t, http.StatusGatewayTimeout, answer.Code)
-		assert.Equal(t, callTimeout, time.Since(start), "the caller is answered before the server's WriteTimeout")
+		response, _ := serveOne(t, mock, http.MethodPut, "/instances/instance/photo", `{"visibility": "ALL"}`)
+		assert.Equal(t, http.StatusGatewayTimeout, response.Code)
+		assert.Equal(t, callTimeout, time.Since(start), "the caller gets its response before the server's WriteTimeout")
 	})
 }
 
 // serveOne gives one request to the service.
-func serveOne(t *testing.T, mock *httpmock.MockTransport, method, path, body string) (answer *httptest.ResponseRecorder, logged string) {
+func serveOne(t *testing.T, mock *httpmock.MockTransport, method, path, body string) (response *httptest.ResponseRecorder, logged string) {
 	t.Helper()
 	var log strings.Builder
-	answer = httptest.NewRecorder()
-	newService(t, mock, &log).ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body)))
-	return answer, log.String()
+	response = httptest.NewRecorder()
+	newService(t, mock, &log).ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body)))
+	return response, log.String()
 }
 
 func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
@@ -270,9 +305,9 @@ func TestDemonstration(t *testing.T) {
 	assert.True(t, strings.HasSuffix(out.String(), "The service has shut down.\n"))
 }
 
-func TestServingNeedsCredentials(t *testing.T) {
-	for _, name := range []string{"ZAPI_INSTANCE_ID", "ZAPI_TOKEN", "ZAPI_CLIENT_TOKEN"} {
-		t.Setenv(name, "")
-	}
-	require.ErrorIs(t, listenAndServe(t.Context(), "127.0.0.1:0"), zapi.ErrInvalidArgument)
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	ended, end := context.WithCancel(t.Context())
+	end()
+	assert.ErrorIs(t, demonstrate(ended, io.Discard), context.Canceled)
 }

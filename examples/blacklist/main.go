@@ -1,17 +1,17 @@
-// Blacklist keeps the blacklist of a setting in step with a list that the company owns: whoever is not in the company's
-// list comes off the blacklist, whoever is new in it goes on, and only the difference is sent.
+// Blacklist makes the blacklist of a setting match a list that the company keeps: contacts missing from the list come off
+// the blacklist, new ones go on it, and only the difference is sent.
 //
 //	go run ./examples/blacklist
-//	go run ./examples/blacklist -scope photo -file contacts.txt
+//	go run ./examples/blacklist -scope photo -file examples/blacklist/contacts.txt
 //
 // It talks to a fake server inside the program.
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	_ "embed"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -23,16 +23,27 @@ import (
 	"github.com/zapi-go/zapi/zapitest"
 )
 
+const description = `Blacklist makes the blacklist of a setting, on a fake server inside the program, match a list of phones.
+The list has one phone or private id per line; what follows a # is a comment.
+
+`
+
 //go:embed contacts.txt
 var sample []byte
 
 func main() {
 	scope := zapi.BlacklistLastSeen
-	flag.Func("scope", "setting of the blacklist: lastSeen, photo, description or groupAdd (default lastSeen)", func(text string) error {
-		return scope.UnmarshalText([]byte(text))
-	})
-	file := flag.String("file", "", "the company's list, one phone per line; without it a sample is used")
+	flag.TextVar(&scope, "scope", scope, "`setting` of the blacklist: lastSeen, photo, description or groupAdd")
+	file := flag.String("file", "", "`file` with the list; without it a sample is used")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), description)
+		flag.PrintDefaults()
+	}
 	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "blacklist takes flags only; see -h")
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 
@@ -43,14 +54,15 @@ func main() {
 }
 
 func run(ctx context.Context, out io.Writer, scope zapi.BlacklistScope, file string) error {
-	list := sample
+	name, list := "the sample", sample
 	if file != "" {
 		var err error
 		if list, err = os.ReadFile(file); err != nil {
 			return err
 		}
+		name = file
 	}
-	contacts, err := readContacts(bytes.NewReader(list))
+	contacts, err := readContacts(name, list)
 	if err != nil {
 		return err
 	}
@@ -107,15 +119,24 @@ func replace(ctx context.Context, out io.Writer, title string, client *zapi.Clie
 	return nil
 }
 
-// readContacts leaves masks and duplicates as they are: ReplaceBlacklist reads through both.
-func readContacts(list io.Reader) ([]string, error) {
+// readContacts returns the contacts of a list as they are written. The error names all lines that hold none.
+func readContacts(name string, list []byte) ([]string, error) {
 	var contacts []string
-	lines := bufio.NewScanner(list)
-	for lines.Scan() {
-		contact, _, _ := strings.Cut(lines.Text(), "#")
-		if contact = strings.TrimSpace(contact); contact != "" {
-			contacts = append(contacts, contact)
+	var failures []error
+	number := 0
+	for line := range bytes.Lines(list) {
+		number++
+		contact, _, _ := strings.Cut(string(line), "#")
+		if contact = strings.TrimSpace(contact); contact == "" {
+			continue
+		}
+		contacts = append(contacts, contact)
+		// A policy can be checked without a client.
+		checked := zapi.Audience{Visibility: zapi.VisibilityContactBlacklist, Except: []string{contact}}
+		var invalid *zapi.ValidationError
+		if errors.As(zapi.Policy{LastSeen: &checked}.Validate(), &invalid) {
+			failures = append(failures, &zapi.ValidationError{Field: fmt.Sprintf("%s:%d", name, number), Reason: invalid.Reason})
 		}
 	}
-	return contacts, lines.Err()
+	return contacts, errors.Join(failures...)
 }

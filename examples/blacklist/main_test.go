@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,6 +15,42 @@ import (
 	"github.com/zapi-go/zapi"
 	"github.com/zapi-go/zapi/zapitest"
 )
+
+// TestMain lets TestCommandLine start this program.
+func TestMain(m *testing.M) {
+	if os.Getenv("RUN_EXAMPLE") != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func TestCommandLine(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		args []string
+		code int
+		want string
+	}{
+		{"help", []string{"-h"}, 0, "Blacklist makes the blacklist of a setting"},
+		{"nothing", nil, 0, "On the blacklist of lastSeen now: "},
+		{"scope and file", []string{"-scope", "photo", "-file", "contacts.txt"}, 0, "On the blacklist of photo now: "},
+		{"superfluous argument", []string{"contacts.txt"}, 2, "blacklist takes flags only; see -h"},
+		{"unknown scope", []string{"-scope", "online"}, 2, "must be one of lastSeen, photo, description, groupAdd"},
+		{"no such file", []string{"-file", "none.txt"}, 1, "none.txt"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.CommandContext(t.Context(), os.Args[0], tt.args...)
+			cmd.Env = []string{"RUN_EXAMPLE=1"}
+			out, _ := cmd.CombinedOutput() // its error is the exit code
+			assert.Equal(t, tt.code, cmd.ProcessState.ExitCode())
+			assert.Contains(t, string(out), tt.want)
+		})
+	}
+}
 
 func TestRun(t *testing.T) {
 	t.Parallel()
@@ -90,23 +129,21 @@ func TestOnlyTheScopeChanges(t *testing.T) {
 	}
 }
 
-func TestRunFails(t *testing.T) {
+func TestBadLinesAreNamedByNumber(t *testing.T) {
 	t.Parallel()
-	unreadable := filepath.Join(t.TempDir(), "none.txt")
-	malformed := filepath.Join(t.TempDir(), "contacts.txt")
-	require.NoError(t, os.WriteFile(malformed, []byte("5544911111111\n0800-CALL-US\n"), 0o600))
-	tests := []struct {
-		name, file string
-		want       error
-	}{
-		{"no such file", unreadable, os.ErrNotExist},
-		{"malformed phone", malformed, zapi.ErrInvalidArgument},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			var out strings.Builder
-			assert.ErrorIs(t, run(t.Context(), &out, zapi.BlacklistLastSeen, tt.file), tt.want)
-		})
-	}
+	file := filepath.Join(t.TempDir(), "contacts.txt")
+	require.NoError(t, os.WriteFile(file, []byte("# the list\n5544911111111\n\n0800-CALL-US # a hotline\r\n911"), 0o600))
+	var out strings.Builder
+	err := run(t.Context(), &out, zapi.BlacklistLastSeen, file)
+	require.ErrorIs(t, err, zapi.ErrInvalidArgument)
+	const rule = ": must be 7 to 15 digits, country code first, or digits@lid"
+	assert.EqualError(t, err, "zapi: "+file+":4"+rule+"\nzapi: "+file+":5"+rule)
+	assert.Empty(t, out.String(), "nothing was sent")
+}
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	ended, end := context.WithCancel(t.Context())
+	end()
+	assert.ErrorIs(t, run(ended, io.Discard, zapi.BlacklistPhoto, ""), context.Canceled)
 }

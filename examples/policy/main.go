@@ -1,15 +1,15 @@
 // Policy gives several instances the same privacy, a few at a time, and shows what happened to each. The failure of one
 // does not stop the others.
 //
-//	cd examples/policy
-//	go run .
-//	go run . -file policy.json
+//	go run ./examples/policy
+//	go run ./examples/policy -file examples/policy/policy.json
 //
-// It talks to a fake server inside the program, on which one instance has a wrong Client-Token and one is refused its
-// photo. It is a module of its own, because errgroup is not in the standard library.
+// It talks to a fake server inside the program, on which one instance has a wrong Client-Token and one is rejected its
+// photo.
 package main
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -21,13 +21,16 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"text/tabwriter"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/zapi-go/zapi"
 	"github.com/zapi-go/zapi/zapitest"
 )
+
+const description = `Policy applies a privacy policy to several instances of a fake server inside the program, two of which fail.
+
+`
 
 const parallel = 3 // kind to the API, and enough to finish soon
 
@@ -42,8 +45,16 @@ type instance struct {
 }
 
 func main() {
-	file := flag.String("file", "", "the policy, as JSON; without it a sample is used")
+	file := flag.String("file", "", "`file` with the policy, as JSON; without it a sample is used")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), description)
+		flag.PrintDefaults()
+	}
 	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "policy takes flags only; see -h")
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 
@@ -68,17 +79,29 @@ func run(ctx context.Context, out io.Writer, file string) error {
 	return errors.Join(report(out, instances, results), unprovoked(instances, results))
 }
 
+// readPolicy returns the policy of a file. The error names the file, and the position of broken JSON in it.
 func readPolicy(file string) (zapi.Policy, error) {
-	data := sample
+	name, data := "the sample", sample
 	if file != "" {
 		var err error
 		if data, err = os.ReadFile(file); err != nil {
 			return zapi.Policy{}, err
 		}
+		name = file
 	}
 	var policy zapi.Policy
-	err := json.Unmarshal(data, &policy) // strict: a misspelt key is an error, not a setting left open
-	return policy, err
+	err := json.Unmarshal(data, &policy) // strict: a misspelt key is an error, not a setting left as it is
+	var broken *json.SyntaxError
+	if errors.As(err, &broken) {
+		before := data[:max(broken.Offset-1, 0)] // Offset counts the byte at fault, too
+		line := bytes.Count(before, []byte("\n")) + 1
+		column := len(before) - bytes.LastIndexByte(before, '\n')
+		name = fmt.Sprintf("%s:%d:%d", name, line, column)
+	}
+	if err != nil {
+		return zapi.Policy{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return policy, nil
 }
 
 // connect makes the instances, and the client whose connections they share.
@@ -96,7 +119,7 @@ func connect(server *zapitest.Server) (*zapi.Client, []instance, error) {
 	return client, instances, err
 }
 
-// rejectPhoto answers for the API, as server.FailNext would meet whichever instance happens to come next.
+// rejectPhoto responds for the API: server.FailNext would hit whichever instance happens to come next.
 func rejectPhoto(instanceID string) func(http.RoundTripper) http.RoundTripper {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -104,8 +127,8 @@ func rejectPhoto(instanceID string) func(http.RoundTripper) http.RoundTripper {
 			if !strings.HasPrefix(path, "/instances/"+instanceID+"/") || !strings.HasSuffix(path, "/privacy/photo") {
 				return next.RoundTrip(req)
 			}
-			const answer = `{"success": false, "message": "the number is not connected"}`
-			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(answer)), Request: req}, nil
+			const body = `{"success": false, "message": "the number is not connected"}`
+			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(body)), Request: req}, nil
 		})
 	}
 }
@@ -117,15 +140,16 @@ func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { ret
 // applyAll returns what happened to each instance, in their order.
 func applyAll(ctx context.Context, client *zapi.Client, policy zapi.Policy, instances []instance) []error {
 	results := make([]error, len(instances))
-	var group errgroup.Group
-	group.SetLimit(parallel)
+	slots := make(chan struct{}, parallel)
+	var group sync.WaitGroup
 	for i, in := range instances {
-		group.Go(func() error {
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
 			results[i] = apply(ctx, client, policy, in.creds)
-			return nil // a failure concerns this instance alone
 		})
 	}
-	_ = group.Wait() // always nil
+	group.Wait()
 	return results
 }
 
@@ -157,7 +181,7 @@ func report(out io.Writer, instances []instance, results []error) error {
 	return table.Flush()
 }
 
-// unprovoked returns the failures that are not part of the show.
+// unprovoked returns the failures that the program did not provoke itself.
 func unprovoked(instances []instance, results []error) error {
 	var failures []error
 	for i, err := range results {

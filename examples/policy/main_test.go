@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +20,41 @@ import (
 	"github.com/zapi-go/zapi/zapitest"
 )
 
+// TestMain lets TestCommandLine start this program.
+func TestMain(m *testing.M) {
+	if os.Getenv("RUN_EXAMPLE") != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func TestCommandLine(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		args []string
+		code int
+		want string
+	}{
+		{"help", []string{"-h"}, 0, "Policy applies a privacy policy"},
+		{"nothing", nil, 0, "credentials refused"},
+		{"file", []string{"-file", "policy.json"}, 0, "credentials refused"},
+		{"superfluous argument", []string{"policy.json"}, 2, "policy takes flags only; see -h"},
+		{"no such file", []string{"-file", "none.json"}, 1, "none.json"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.CommandContext(t.Context(), os.Args[0], tt.args...)
+			cmd.Env = []string{"RUN_EXAMPLE=1"}
+			out, _ := cmd.CombinedOutput() // its error is the exit code
+			assert.Equal(t, tt.code, cmd.ProcessState.ExitCode())
+			assert.Contains(t, string(out), tt.want)
+		})
+	}
+}
+
 func TestTable(t *testing.T) {
 	t.Parallel()
 	photoOnly := filepath.Join(t.TempDir(), "policy.json")
@@ -31,7 +67,7 @@ sales      applied              -
 support    applied              -
 billing    credentials refused  lastSeen: zapi: privacy/disallowed-contacts: 403 Forbidden: Client-Token [REDACTED] not allowed
 delivery   applied              -
-warehouse  incomplete           photo: zapi: privacy/photo: 200 OK: the number is not connected: success is false
+warehouse  incomplete           photo: zapi: privacy/photo: rejected: the number is not connected
 returns    applied              -
 `},
 		{"another policy", photoOnly, `INSTANCE   RESULT               DETAILS
@@ -39,7 +75,7 @@ sales      applied              -
 support    applied              -
 billing    credentials refused  photo: zapi: privacy/photo: 403 Forbidden: Client-Token [REDACTED] not allowed
 delivery   applied              -
-warehouse  incomplete           photo: zapi: privacy/photo: 200 OK: the number is not connected: success is false
+warehouse  incomplete           photo: zapi: privacy/photo: rejected: the number is not connected
 returns    applied              -
 `},
 	}
@@ -122,27 +158,36 @@ func TestOnlyAFewAtATime(t *testing.T) {
 	})
 }
 
-func TestRunFails(t *testing.T) {
+func TestFilesAreReadStrictly(t *testing.T) {
 	t.Parallel()
-	misspelt := filepath.Join(t.TempDir(), "policy.json")
-	require.NoError(t, os.WriteFile(misspelt, []byte(`{"lastseen": {"visibility": "NONE"}}`), 0o600))
-	ended, end := context.WithCancel(t.Context())
-	end()
 	tests := []struct {
-		name string
-		ctx  context.Context
-		file string
-		want error
+		name, data, want string // FILE in want is the file's name
 	}{
-		{"no such file", t.Context(), filepath.Join(t.TempDir(), "none.json"), os.ErrNotExist},
-		{"misspelt key", t.Context(), misspelt, zapi.ErrInvalidArgument},
-		{"interrupted", ended, "", context.Canceled},
+		{"misspelt key", `{"lastseen": {"visibility": "NONE"}}`, "FILE: zapi: policy: lastseen: is unknown; the keys are lastSeen, "},
+		{"unknown value", `{"photo": {"visibility": "FRIENDS"}}`, "FILE: zapi: policy: photo.visibility: must be one of "},
+		{"missing comma", "{\n  \"online\": \"ALL\"\n  \"readReceipts\": \"enable\"\n}", "FILE:3:3: invalid character '\"' after object key:value pair"},
+		{"no JSON", "online: ALL", "FILE:1:1: invalid character 'o' looking for beginning of value"},
+		{"one line", `{"online": ALL}`, "FILE:1:12: invalid character 'A'"},
+		{"cut off", "{\n", "FILE:1:2: unexpected end of JSON input"},
+		{"empty", "", "FILE:1:1: unexpected end of JSON input"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
+			file := filepath.Join(t.TempDir(), "policy.json")
+			require.NoError(t, os.WriteFile(file, []byte(tt.data), 0o600))
 			var out strings.Builder
-			assert.ErrorIs(t, run(tt.ctx, &out, tt.file), tt.want)
+			err := run(t.Context(), &out, file)
+			assert.ErrorContains(t, err, strings.Replace(tt.want, "FILE", file, 1))
+			assert.Empty(t, out.String(), "nothing was sent")
 		})
 	}
+}
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	ended, end := context.WithCancel(t.Context())
+	end()
+	var out strings.Builder
+	assert.ErrorIs(t, run(ended, &out, ""), context.Canceled)
 }

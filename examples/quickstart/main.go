@@ -1,11 +1,11 @@
-// Quickstart sets who sees last seen, the photo and the online state of a WhatsApp number, and shows a refused input
-// and a failure of the API as a caller meets them.
+// Quickstart sets who sees last seen, the profile photo and the online state of a WhatsApp number, and shows how a caller
+// meets refused input and a failure of the API.
 //
 //	go run ./examples/quickstart
 //
-// It talks to a fake server inside the program. To set the privacy of a real number:
+// It talks to a fake server inside the program. To change a real number, name what to set:
 //
-//	ZAPI_INSTANCE_ID=… ZAPI_TOKEN=… ZAPI_CLIENT_TOKEN=… go run ./examples/quickstart -live
+//	ZAPI_INSTANCE_ID=… ZAPI_TOKEN=… ZAPI_CLIENT_TOKEN=… go run ./examples/quickstart -live -photo CONTACTS -yes
 package main
 
 import (
@@ -21,17 +21,37 @@ import (
 	"github.com/zapi-go/zapi/zapitest"
 )
 
+const description = `Quickstart sets the privacy of a fake number inside the program and shows what happens.
+With -live it sets what flags name on the real number of ZAPI_INSTANCE_ID, ZAPI_TOKEN and ZAPI_CLIENT_TOKEN.
+
+`
+
 func main() {
-	live := flag.Bool("live", false, "call the real API with the credentials of ZAPI_INSTANCE_ID, ZAPI_TOKEN and ZAPI_CLIENT_TOKEN")
+	var s settings
+	live := flag.Bool("live", false, "call the real API")
+	yes := flag.Bool("yes", false, "with -live: change the number, instead of only showing what would change")
+	flag.TextVar(&s.lastSeen, "last-seen", s.lastSeen, "with -live: `who` sees last seen: ALL, NONE, CONTACTS or CONTACT_BLACKLIST")
+	flag.TextVar(&s.photo, "photo", s.photo, "with -live: `who` sees the photo: ALL, NONE, CONTACTS or CONTACT_BLACKLIST")
+	flag.TextVar(&s.online, "online", s.online, "with -live: `who` sees the online state: ALL or SAME_LAST_SEEN")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), description)
+		flag.PrintDefaults()
+	}
 	flag.Parse()
+	if flag.NArg() > 0 || !*live && (*yes || s != settings{}) || *live && s == (settings{}) {
+		fmt.Fprintln(os.Stderr, "usage: quickstart, or quickstart -live with -last-seen, -photo or -online; see -h")
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 
-	run := runFake
+	var err error
 	if *live {
-		run = runLive
+		err = runLive(ctx, os.Stdout, s, *yes)
+	} else {
+		err = runFake(ctx, os.Stdout)
 	}
-	if err := run(ctx, os.Stdout); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -44,49 +64,23 @@ func runFake(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprint(out, "Talking to the fake server in this program; -live calls the real API.\n\n")
-	err = setPrivacy(ctx, out, client)
-
-	settings := server.Settings(client.InstanceID())
-	fmt.Fprintf(out, "\nThe server now has: last seen %s except %v, photo %s, online %s\n",
-		settings.LastSeen.Visibility, settings.LastSeen.Blacklist, settings.Photo.Visibility, settings.Online)
-	return err
-}
-
-func runLive(ctx context.Context, out io.Writer) error {
-	creds, err := zapi.CredentialsFromEnv()
-	if err != nil {
-		return err
-	}
-	client, err := zapi.NewClient(creds)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "Talking to the real API as instance %s.\n\n", client.InstanceID())
-	return setPrivacy(ctx, out, client)
-}
-
-// setPrivacy returns what failed of the three settings; the two failures it provokes after them are for show.
-func setPrivacy(ctx context.Context, out io.Writer, client *zapi.Client) error {
+	fmt.Fprint(out, "Talking to the fake server in this program; see -h for a real number.\n\n")
 	lastSeen := client.SetLastSeen(ctx, zapi.VisibilityContactBlacklist,
 		zapi.Disallow("+55 (44) 91111-1111"), zapi.Disallow("554422222222"))
 	report(out, "last seen: my contacts except two", lastSeen)
-
 	photo := client.SetPhotoVisibility(ctx, zapi.VisibilityContacts)
 	report(out, "photo: my contacts", photo)
-
 	online := client.SetOnlineVisibility(ctx, zapi.OnlineSameAsLastSeen)
 	report(out, "online: same as last seen", online)
 
-	err := client.SetPhotoVisibility(ctx, zapi.VisibilityContactBlacklist, zapi.Disallow("911"))
-	report(out, "photo: a phone that is none", err)
+	// Two failures, to show what they look like.
+	report(out, "photo: a malformed phone", client.SetPhotoVisibility(ctx, zapi.VisibilityContactBlacklist, zapi.Disallow("911")))
+	server.FailNext(1, zapitest.Answer{Body: `{"success": false, "message": "the number is not connected"}`})
+	report(out, "online: the API does not do it", client.SetOnlineVisibility(ctx, zapi.OnlineAll))
 
-	stranger, err := client.ForInstance(zapi.Credentials{InstanceID: "NO-SUCH-INSTANCE", Token: "wrong", ClientToken: "wrong"})
-	if err == nil {
-		err = stranger.SetOnlineVisibility(ctx, zapi.OnlineAll)
-	}
-	report(out, "online: an instance that does not exist", err)
-
+	now := server.Settings(client.InstanceID())
+	fmt.Fprintf(out, "\nThe server now has: last seen %s except %v, photo %s, online %s\n",
+		now.LastSeen.Visibility, now.LastSeen.Blacklist, now.Photo.Visibility, now.Online)
 	return errors.Join(lastSeen, photo, online)
 }
 
@@ -98,10 +92,12 @@ func report(out io.Writer, what string, err error) {
 		verdict = "refused before anything was sent"
 	case errors.Is(err, zapi.ErrNotFound), errors.Is(err, zapi.ErrUnauthorized):
 		verdict = "refused by the API: check the credentials"
+	case errors.Is(err, zapi.ErrRejected):
+		verdict = "rejected by the API: nothing was changed"
 	case err != nil:
 		verdict = "failed"
 	}
-	fmt.Fprintf(out, "%-40s %s\n", what, verdict)
+	fmt.Fprintf(out, "%-33s  %s\n", what, verdict)
 	if err != nil {
 		fmt.Fprintf(out, "    %v\n", err)
 	}

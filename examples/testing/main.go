@@ -1,32 +1,49 @@
-// Testing shows how to test code that uses zapi with the fake server of package zapitest: the code under test is here,
-// its tests are in main_test.go.
+// Testing shows three ways to test code that uses zapi. The code under test is here; its tests are in
+//
+//	main_test.go       with zapitest, a fake server that keeps the settings: what the numbers end up with
+//	httpmock_test.go   with httpmock in place of the network: what goes over the wire
+//	interface_test.go  with a fake of our own behind an interface: what our code does, without zapi
+//
+// Run them, or the program, which runs the same code against a fake server inside it:
 //
 //	go test -v ./examples/testing
 //	go run ./examples/testing
-//
-// The program runs the same code against a fake server inside it.
 package main
 
 import (
 	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"os/signal"
 	"time"
 
 	"github.com/zapi-go/zapi"
 	"github.com/zapi-go/zapi/zapitest"
 )
 
-// Offboarding hides a number of the company from those who are customers no more.
-type Offboarding struct {
-	Client *zapi.Client
+const description = `Testing runs code, which its tests cover, against a fake server inside the program that limits the rate once.
+It has no flags.
+`
+
+// PrivacySetter is what Offboarding needs of a *zapi.Client. An interface belongs to the code that uses it: it has the
+// methods called here and no others, so that a fake of it is short.
+type PrivacySetter interface {
+	SetLastSeen(ctx context.Context, v zapi.Visibility, changes ...zapi.BlacklistChange) error
+	SetPhotoVisibility(ctx context.Context, v zapi.Visibility, changes ...zapi.BlacklistChange) error
+	SetDescriptionVisibility(ctx context.Context, v zapi.Visibility, changes ...zapi.BlacklistChange) error
 }
 
-// PostponedError says that the API limits the rate: run the job again after a while, it does what is missing.
+// Offboarding hides a number of the company from former customers.
+type Offboarding struct {
+	Client PrivacySetter // a *zapi.Client
+}
+
+// A PostponedError reports that the API limits the rate. Running the job again after a while does what is missing.
 type PostponedError struct {
 	After time.Duration
 	Err   error
@@ -37,10 +54,10 @@ func (e *PostponedError) Error() string { return fmt.Sprintf("postponed by %v: %
 // Unwrap returns the cause.
 func (e *PostponedError) Unwrap() error { return e.Err }
 
-const defaultPause = time.Minute // where the API limits the rate and does not say for how long
+const defaultPause = time.Minute // if the API does not say for how long it limits the rate
 
-// Hide keeps last seen, photo and description of the number from the contact. All other contacts see them afterwards,
-// also where no one did before.
+// Hide hides last seen, photo and description of the number from the contact. All other contacts see them afterwards,
+// even if no one did before.
 func (o Offboarding) Hide(ctx context.Context, phone string) error {
 	setters := []func(context.Context, zapi.Visibility, ...zapi.BlacklistChange) error{
 		o.Client.SetLastSeen, o.Client.SetPhotoVisibility, o.Client.SetDescriptionVisibility,
@@ -58,7 +75,16 @@ func (o Offboarding) Hide(ctx context.Context, phone string) error {
 }
 
 func main() {
-	if err := run(context.Background(), os.Stdout); err != nil {
+	flag.Usage = func() { fmt.Fprint(flag.CommandLine.Output(), description) }
+	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "testing takes no arguments; see -h")
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+
+	if err := run(ctx, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -1,12 +1,11 @@
-// Tracing sends a span of OpenTelemetry for every request, below the span of the caller: a retry shows as a second one,
-// and no span holds a secret.
+// Tracing reports calls to OpenTelemetry: a span for each call with its outcome, below it a span for each attempt, and a
+// histogram of the durations of calls. A rejection, which has status 200, is an error there, and nothing holds a secret.
 //
-//	cd examples/tracing
-//	go run .
-//	go run . -connections
+//	cd examples/tracing && go run .
+//	cd examples/tracing && go run . -connections
 //
-// It talks to a fake server inside the program, which is unavailable once and refuses one Client-Token, and prints the
-// spans instead of exporting them. It is a module of its own, because OpenTelemetry is not in the standard library.
+// It talks to a fake server inside the program and prints what a real program would export. The part to copy is
+// instrument.go. It is a module of its own, because of OpenTelemetry. See also breaker, a circuit breaker.
 package main
 
 import (
@@ -16,25 +15,33 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"os"
 	"os/signal"
-	"strings"
 	"time"
 
-	"go.opentelemetry.io/contrib/instrumentation/net/http/httptrace/otelhttptrace"
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel/codes"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/zapi-go/zapi"
 	"github.com/zapi-go/zapi/zapitest"
 )
 
+const description = `Tracing makes calls to a fake server inside the program and prints their spans and durations.
+
+`
+
 func main() {
-	connections := flag.Bool("connections", false, "show what each request does on its connection, too")
+	connections := flag.Bool("connections", false, "print what each attempt does on its connection, too")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), description)
+		flag.PrintDefaults()
+	}
 	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "tracing takes flags only; see -h")
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 
@@ -47,92 +54,49 @@ func main() {
 func run(ctx context.Context, out io.Writer, connections bool) error {
 	server := zapitest.NewServer()
 	defer server.Close()
-	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(&printer{out: out})) // in production: WithBatcher and an OTLP exporter
-	client, err := server.Client(
-		zapi.WithMiddleware(tracing(provider, connections)),
-		zapi.WithRetry(zapi.RetryPolicy{MaxAttempts: 3, MinWait: 10 * time.Millisecond}))
+	// A real program has WithBatcher with an OTLP exporter here, and a PeriodicReader.
+	traces := sdktrace.NewTracerProvider(sdktrace.WithSyncer(&printer{out: out}))
+	reader := sdkmetric.NewManualReader()
+	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
+	options, err := instrument(traces, meters, connections)
+	if err != nil {
+		return err
+	}
+	client, err := server.Client(append(options,
+		zapi.WithRetry(zapi.RetryPolicy{MaxAttempts: 3, MinWait: 10 * time.Millisecond}))...)
 	if err != nil {
 		return err
 	}
 
-	ctx, span := provider.Tracer("example").Start(ctx, "welcome a customer")
+	ctx, span := traces.Tracer("example").Start(ctx, "welcome a customer")
 	err = welcome(ctx, server, client)
 	if err != nil {
-		span.SetStatus(codes.Error, err.Error())
+		span.SetStatus(codes.Error, "incomplete")
 	}
 	span.End()
-	return errors.Join(err, provider.Shutdown(ctx))
+	return errors.Join(err, printDurations(ctx, out, reader), traces.Shutdown(ctx), meters.Shutdown(ctx))
 }
 
-// tracing makes a span for each attempt.
-func tracing(provider trace.TracerProvider, connections bool) func(http.RoundTripper) http.RoundTripper {
-	options := []otelhttp.Option{otelhttp.WithTracerProvider(provider), otelhttp.WithSpanNameFormatter(spanName)}
-	if connections {
-		options = append(options, otelhttp.WithClientTrace(func(ctx context.Context) *httptrace.ClientTrace {
-			return otelhttptrace.NewClientTrace(ctx)
-		}))
-	}
-	return func(next http.RoundTripper) http.RoundTripper { return otelhttp.NewTransport(next, options...) }
-}
-
-// spanName is the route without the instance, so that the spans of all instances fall together.
-func spanName(_ string, req *http.Request) string {
-	_, route, _ := strings.Cut(req.URL.Path, "/token/-/") // middleware sees "-" for the token
-	return req.Method + " " + route
-}
-
-// welcome returns what failed, but for the refusal that it provokes.
+// welcome returns what failed, except for the rejection and the refusal that it provokes.
 func welcome(ctx context.Context, server *zapitest.Server, client *zapi.Client) error {
 	server.FailNext(1, zapitest.Answer{StatusCode: http.StatusServiceUnavailable})
 	lastSeen := client.SetLastSeen(ctx, zapi.VisibilityContacts)
-	_, photo := client.ReplaceBlacklist(ctx, zapi.BlacklistPhoto, []string{"+55 44 91111-1111"})
+	_, photo := client.ReplaceBlacklist(ctx, zapi.BlacklistPhoto, []string{"+55 44 91111-1111"}) // two calls
+
+	server.FailNext(1, zapitest.Answer{Body: `{"success": false, "message": "the number is not connected"}`})
+	rejected := client.SetReadReceipts(ctx, zapi.ReadReceiptsDisable)
+	if errors.Is(rejected, zapi.ErrRejected) {
+		rejected = nil
+	}
 
 	creds := server.AddInstance()
 	creds.ClientToken = "FORGOTTEN" // the server's refusal quotes it
-	stranger, err := client.ForInstance(creds)
-	if err == nil {
-		if err = stranger.SetOnlineVisibility(ctx, zapi.OnlineAll); errors.Is(err, zapi.ErrUnauthorized) {
-			err = nil
-		}
+	stranger, refused := client.ForInstance(creds)
+	if refused == nil {
+		refused = stranger.SetOnlineVisibility(ctx, zapi.OnlineAll)
 	}
-	return errors.Join(lastSeen, photo, err)
-}
-
-// printer shows the spans of a trace as a tree, once its root has ended.
-type printer struct {
-	out   io.Writer
-	spans []sdktrace.ReadOnlySpan
-}
-
-// ExportSpans takes the spans that have ended: those below before those above.
-func (p *printer) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan) error {
-	for _, span := range spans {
-		p.spans = append(p.spans, span)
-		if !span.Parent().IsValid() {
-			p.print(span, "")
-			p.spans = nil
-		}
+	if errors.Is(refused, zapi.ErrUnauthorized) {
+		refused = nil
 	}
-	return nil
-}
-
-// Shutdown has nothing to do.
-func (p *printer) Shutdown(context.Context) error { return nil }
-
-func (p *printer) print(span sdktrace.ReadOnlySpan, indent string) {
-	duration := span.EndTime().Sub(span.StartTime()).Round(10 * time.Microsecond)
-	outcome := "ok"
-	if span.Status().Code == codes.Error {
-		outcome = "failed"
-	}
-	fmt.Fprintf(p.out, "%s%s: %s in %v\n", indent, span.Name(), outcome, duration)
-	indent += "    "
-	for _, attribute := range span.Attributes() {
-		fmt.Fprintf(p.out, "%s- %s: %s\n", indent, attribute.Key, attribute.Value)
-	}
-	for _, below := range p.spans {
-		if below.Parent().SpanID() == span.SpanContext().SpanID() {
-			p.print(below, indent)
-		}
-	}
+	return errors.Join(lastSeen, photo, rejected, refused)
 }

@@ -1,8 +1,11 @@
-package main
+package bench
 
 import (
-	"net/http"
-	"strconv"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,29 +13,41 @@ import (
 	"github.com/zapi-go/zapi"
 )
 
+// BenchmarkMemory measures a call without a network: what is left is the cost of the client.
 func BenchmarkMemory(b *testing.B) {
-	benchmarkVariants(b, memoryURL, memory{})
-}
-
-func BenchmarkLoopback(b *testing.B) {
-	s, err := startServer(0)
-	require.NoError(b, err)
-	b.Cleanup(s.close)
-	benchmarkVariants(b, s.url, nil)
-}
-
-func benchmarkVariants(b *testing.B, baseURL string, transport http.RoundTripper) {
 	for _, v := range variants {
-		b.Run(v.name, func(b *testing.B) {
-			send, err := v.build(baseURL, transport)
-			require.NoError(b, err)
-			benchmark(b, send)
+		b.Run("variant="+v.name, func(b *testing.B) {
+			benchmark(b, v.build(memoryURL, memory{}))
 		})
 	}
 }
 
+// BenchmarkLoopback measures calls over HTTP/1.1, where each call in flight has a connection.
+func BenchmarkLoopback(b *testing.B) { benchmarkNetwork(b, 1) }
+
+// BenchmarkTLS measures calls over TLS and HTTP/2, where calls in flight share a connection.
+func BenchmarkTLS(b *testing.B) { benchmarkNetwork(b, 2) }
+
+func benchmarkNetwork(b *testing.B, protoMajor int) {
+	for _, parallel := range []int{1, 64, 256} {
+		for _, v := range variants {
+			b.Run(fmt.Sprintf("parallel=%d/variant=%s", parallel, v.name), func(b *testing.B) {
+				send := v.build(startServer(b, protoMajor).URL, nil)
+				require.NoError(b, send(b.Context()))     // opens the connection that HTTP/2 shares
+				inParallel(b, 4*parallel, parallel, send) // opens those of HTTP/1.1
+				b.ResetTimer()
+				latencies := inParallel(b, b.N, parallel, send)
+				b.StopTimer()
+				slices.Sort(latencies)
+				b.ReportMetric(float64(latencies[len(latencies)*99/100].Nanoseconds()), "p99-ns")
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
+			})
+		}
+	}
+}
+
 func benchmark(b *testing.B, send call) {
-	require.NoError(b, send(b.Context())) // opens the connection
+	require.NoError(b, send(b.Context()))
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := send(b.Context()); err != nil {
@@ -41,26 +56,46 @@ func benchmark(b *testing.B, send call) {
 	}
 }
 
+// BenchmarkInstance measures one more instance, ready for its first call: what a program pays per tenant.
+func BenchmarkInstance(b *testing.B) {
+	parent := newClient(memoryURL, memory{})
+	b.Run("variant=zapi", func(b *testing.B) {
+		benchmark(b, func(context.Context) error {
+			_, err := parent.ForInstance(creds)
+			return err
+		})
+	})
+	b.Run("variant=resty", func(b *testing.B) {
+		benchmark(b, func(context.Context) error {
+			newRestyClient(memoryURL, memory{})
+			return nil
+		})
+	})
+}
+
+// BenchmarkReplaceBlacklist measures lists of which half changes; the time per contact must not grow with the list.
 func BenchmarkReplaceBlacklist(b *testing.B) {
-	for _, size := range listSizes {
-		b.Run(strconv.Itoa(size), func(b *testing.B) {
-			replace, err := newReplacement(size)
-			require.NoError(b, err)
-			benchmark(b, replace)
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(size), "ns/contact")
+	for _, contacts := range []int{10, 1_000, 10_000} {
+		b.Run(fmt.Sprintf("contacts=%d/variant=zapi", contacts), func(b *testing.B) {
+			benchmark(b, newReplacement(contacts))
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(contacts), "ns/contact")
 		})
 	}
 }
 
-func BenchmarkForInstance(b *testing.B) {
-	parent, err := newClient(memoryURL, memory{})
-	require.NoError(b, err)
-	b.ReportAllocs()
-	var client *zapi.Client
-	for b.Loop() {
-		if client, err = parent.ForInstance(creds); err != nil {
-			b.Fatal(err)
-		}
+// newReplacement returns a call that replaces half of a list.
+func newReplacement(contacts int) call {
+	phones := make([]string, contacts+contacts/2)
+	for i := range phones {
+		phones[i] = fmt.Sprintf("5544%09d", i)
 	}
-	require.NotNil(b, client)
+	listed, want := phones[:contacts], phones[contacts/2:]
+	client := newClient(memoryURL, memory{`{"disallowedContacts":["` + strings.Join(listed, `","`) + `"]}`})
+	return func(ctx context.Context) error {
+		diff, err := client.ReplaceBlacklist(ctx, zapi.BlacklistLastSeen, want)
+		if err == nil && (len(diff.Added) != contacts/2 || len(diff.Removed) != contacts/2) {
+			return errors.New("not half of the list was replaced")
+		}
+		return err
+	}
 }

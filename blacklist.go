@@ -1,0 +1,299 @@
+package zapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// DisallowedContacts returns the blacklist of one setting as the API lists it: phones, or private ids digits@lid.
+// An empty list is not nil. The list does not tell whether the setting uses it now; the API has no way to ask.
+//
+// scope is [BlacklistLastSeen], [BlacklistPhoto], [BlacklistDescription] or [BlacklistGroupAdd].
+// The error is a [*ValidationError], an [*APIError] or a [*TransportError].
+//
+// GET /privacy/disallowed-contacts, https://developer.z-api.io/en/privacy/get-disallowed-contacts
+func (c *Client) DisallowedContacts(ctx context.Context, scope BlacklistScope) ([]string, error) {
+	if err := blacklistScopes.check(opDisallowedContacts, "scope", scope); err != nil {
+		return nil, err
+	}
+	var contacts []string
+	get := request{op: opDisallowedContacts, method: http.MethodGet, query: "?type=" + string(scope)}
+	err := c.do(ctx, get, func(m members) (err error) {
+		contacts, err = decodeContacts(m["disallowedContacts"])
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, err // also if an interceptor returned it after a success
+	case contacts == nil:
+		return nil, &TransportError{Op: opDisallowedContacts, Err: errNoList}
+	}
+	return contacts, nil
+}
+
+var errNoList = errors.New("an interceptor returned nil without a response")
+
+// ReplaceBlacklist makes want the whole blacklist of one setting, sets the setting to CONTACT_BLACKLIST, and returns
+// what it changed. A setting that nobody could see is afterwards visible to all contacts that are not in want.
+//
+// It reads the list, compares both as sets and sends the difference in one request. If there is none, it still sends
+// an empty change, as the API does not tell whether the setting uses its list.
+//
+// scope is as for [Client.DisallowedContacts]. want is checked like the phones of a [BlacklistChange] and may name a
+// contact twice. Phones are compared as the API lists them: for a Brazilian number with the ninth digit, such as
+// 5544991111111, it may list 554491111111, and want must then name that. Blank entries of the list are skipped.
+//
+// A private id, digits@lid, is a contact of its own: the API does not tell its phone. Put it into want
+// as DisallowedContacts returns it, or it is removed. Removals are sent before additions, so that a contact wanted
+// under its phone stays when its private id goes.
+//
+// The error is a [*ValidationError], an [*APIError] or a [*TransportError], and the difference is then empty. The call
+// can be repeated after any failure. If two callers replace a list at once, or a request that timed out arrives late,
+// the last request wins for each contact; repeat the call to be sure of the whole list.
+//
+// GET /privacy/disallowed-contacts, then POST to the route of the setting,
+// https://developer.z-api.io/en/privacy/get-disallowed-contacts
+func (c *Client) ReplaceBlacklist(ctx context.Context, scope BlacklistScope, want []string) (BlacklistDiff, error) {
+	if err := blacklistScopes.check(opDisallowedContacts, "scope", scope); err != nil {
+		return BlacklistDiff{}, err
+	}
+	wanted, err := c.phones().normalizeContacts(opDisallowedContacts, "want", want)
+	if err != nil {
+		return BlacklistDiff{}, err
+	}
+	return c.replaceBlacklist(ctx, scope, wanted)
+}
+
+// replaceBlacklist is ReplaceBlacklist for contacts in their wire form.
+func (c *Client) replaceBlacklist(ctx context.Context, scope BlacklistScope, wanted []string) (BlacklistDiff, error) {
+	listed, err := c.DisallowedContacts(ctx, scope)
+	if err != nil {
+		return BlacklistDiff{}, err
+	}
+	diff := diffContacts(listed, wanted)
+	if err := c.postBlacklist(ctx, scope, diff.changes()); err != nil {
+		return BlacklistDiff{}, err
+	}
+	return diff, nil
+}
+
+// visibilityRequest is the body of the settings that take a [Visibility].
+type visibilityRequest struct {
+	Visibility string       `json:"visualizationType"`
+	Blacklist  []wireChange `json:"contactsBlacklist,omitzero"` // omitzero keeps the empty list that CONTACT_BLACKLIST must send
+}
+
+// groupAddRequest is the body of [Client.SetGroupAddPermission].
+type groupAddRequest struct {
+	Permission string       `json:"type"`
+	Blacklist  []wireChange `json:"contactsBlacklist,omitzero"`
+}
+
+// wireChange is a [BlacklistChange] that was validated, its phone in the wire form.
+type wireChange struct {
+	Action string `json:"action"`
+	Phone  string `json:"phone"`
+}
+
+// visibilityOps are the routes of the settings with a blacklist that take a [Visibility].
+var visibilityOps = map[BlacklistScope]string{
+	BlacklistLastSeen: opLastSeen, BlacklistPhoto: opPhoto, BlacklistDescription: opDescription,
+}
+
+// postBlacklist sends changes to the setting that the list belongs to.
+func (c *Client) postBlacklist(ctx context.Context, scope BlacklistScope, changes []wireChange) error {
+	if scope == BlacklistGroupAdd {
+		return c.post(ctx, opGroupAdd, groupAddRequest{string(GroupAddContactBlacklist), changes})
+	}
+	return c.post(ctx, visibilityOps[scope], visibilityRequest{string(VisibilityContactBlacklist), changes})
+}
+
+var errNoContacts = errors.New("disallowedContacts is missing or not a list of strings")
+
+// decodeContacts returns the list of contacts in raw.
+func decodeContacts(raw json.RawMessage) ([]string, error) {
+	var list []*string // into a string, a null would decode as ""
+	if err := json.Unmarshal(raw, &list); err != nil || list == nil || slices.Contains(list, nil) {
+		return nil, errNoContacts
+	}
+	contacts := make([]string, len(list))
+	for i, contact := range list {
+		contacts[i] = *contact
+	}
+	return contacts, nil
+}
+
+// diffContacts returns what turns the list into the wanted set. A listed contact of unknown form can only be removed, and a
+// blank one not even that.
+func diffContacts(listed, wanted []string) BlacklistDiff {
+	missing := make(map[string]bool, len(wanted)) // false once it is listed or added
+	for _, contact := range wanted {
+		missing[contact] = true
+	}
+	var diff BlacklistDiff
+	removed := make(map[string]bool)
+	for _, contact := range listed {
+		if strings.TrimSpace(contact) == "" {
+			continue
+		}
+		normal, reason := normalizePhone(contact)
+		if reason != "" {
+			normal = contact
+		}
+		if _, keep := missing[normal]; keep {
+			missing[normal] = false
+		} else if !removed[normal] {
+			removed[normal] = true
+			diff.Removed = append(diff.Removed, normal)
+		}
+	}
+	for _, contact := range wanted {
+		if missing[contact] {
+			missing[contact] = false
+			diff.Added = append(diff.Added, contact)
+		}
+	}
+	return diff
+}
+
+// changes returns d as changes, removals first.
+func (d BlacklistDiff) changes() []wireChange {
+	changes := make([]wireChange, 0, len(d.Removed)+len(d.Added))
+	for _, contact := range d.Removed {
+		changes = append(changes, wireChange{string(BlacklistRemove), contact})
+	}
+	for _, contact := range d.Added {
+		changes = append(changes, wireChange{string(BlacklistAdd), contact})
+	}
+	return changes
+}
+
+// normalizeChanges returns changes in their wire form, each contact once. The result is nil, and omitted on the wire,
+// unless the setting takes a blacklist.
+func (parse phoneParser) normalizeChanges(op string, takesBlacklist bool, changes []BlacklistChange) ([]wireChange, error) {
+	if !takesBlacklist {
+		if len(changes) > 0 {
+			return nil, &ValidationError{op, "changes", "are allowed only with " + string(VisibilityContactBlacklist)}
+		}
+		return nil, nil
+	}
+	normal := make([]wireChange, 0, len(changes))
+	first := make(map[string]int, len(changes)) // phone to the index of its first change
+	for i, change := range changes {
+		if !change.Action.Valid() {
+			return nil, invalidChange(op, i, "action", blacklistActions.rule())
+		}
+		phone, reason := parse.normalize(change.Phone)
+		if reason != "" {
+			return nil, invalidChange(op, i, "phone", reason)
+		}
+		j, repeated := first[phone]
+		switch {
+		case !repeated:
+			first[phone] = i
+			normal = append(normal, wireChange{string(change.Action), phone})
+		case changes[j].Action != change.Action:
+			return nil, invalidChange(op, i, "phone", fmt.Sprintf("repeats the contact of changes[%d] with the other action", j))
+		}
+	}
+	return normal, nil
+}
+
+func invalidChange(op string, i int, member, reason string) error {
+	return &ValidationError{op, fmt.Sprintf("changes[%d].%s", i, member), reason}
+}
+
+// normalizeContacts returns each contact in its wire form, in the given order.
+func (parse phoneParser) normalizeContacts(op, field string, contacts []string) ([]string, error) {
+	normal := make([]string, len(contacts))
+	for i, contact := range contacts {
+		var reason string
+		if normal[i], reason = parse.normalize(contact); reason != "" {
+			return nil, &ValidationError{op, fmt.Sprintf("%s[%d]", field, i), reason}
+		}
+	}
+	return normal, nil
+}
+
+const (
+	minPhoneDigits = 7
+	maxPhoneDigits = 15 // E.164
+	maxIDDigits    = 20
+	phoneRule      = "must be 7 to 15 digits, country code first, or digits@lid"
+)
+
+// normalizePhone returns the wire form of a phone or private id, or what is wrong with it.
+func normalizePhone(phone string) (normal, reason string) {
+	if id, isID := strings.CutSuffix(phone, "@lid"); isID {
+		if id == "" || len(id) > maxIDDigits || !allDigits(id) {
+			return "", "must have 1 to 20 digits before @lid"
+		}
+		return phone, ""
+	}
+	digits := strings.Map(withoutSpaces, phone)
+	if strings.Contains(digits, "(0)") {
+		return "", "must not contain (0), which is not dialed from abroad"
+	}
+	digits = strings.Map(withoutMarks, digits)
+	digits = strings.TrimPrefix(digits, "+")
+	switch {
+	case strings.Contains(digits, "+"):
+		return "", "must have + only in front"
+	case len(digits) < minPhoneDigits || len(digits) > maxPhoneDigits || !allDigits(digits):
+		return "", phoneRule
+	case digits[0] == '0':
+		return "", "must begin with a country code, which never begins with 0"
+	}
+	return digits, ""
+}
+
+// withoutSpaces drops the spaces, dashes and invisible marks that come with a pasted phone.
+func withoutSpaces(r rune) rune {
+	switch {
+	case unicode.Is(unicode.Zs, r), // spaces, also no-break and narrow ones
+		r == '-', r >= '\u2010' && r <= '\u2015', // dashes
+		r == '\u200e', r == '\u200f', r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069': // direction marks
+		return -1
+	}
+	return r
+}
+
+func withoutMarks(r rune) rune {
+	switch r {
+	case '.', '(', ')':
+		return -1
+	}
+	return r
+}
+
+func allDigits(s string) bool {
+	return strings.Trim(s, "0123456789") == ""
+}
+
+// phoneParser is that of [WithPhoneParser]; nil for none.
+type phoneParser func(phone string) (string, error)
+
+func (c *Client) phones() phoneParser {
+	if c == nil || c.shared == nil {
+		return nil // do returns the error
+	}
+	return c.shared.parsePhone
+}
+
+// normalize is like normalizePhone, for a phone that may be written as people do in their own country.
+func (parse phoneParser) normalize(phone string) (normal, reason string) {
+	if parse != nil && !strings.HasSuffix(phone, "@lid") {
+		parsed, err := parse(phone)
+		if err != nil {
+			return "", "is refused by the parser given to WithPhoneParser" // whose error may quote the phone
+		}
+		phone = parsed
+	}
+	return normalizePhone(phone)
+}

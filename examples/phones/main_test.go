@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/zapitest"
+)
+
+// TestMain lets TestCommandLine start this program.
+func TestMain(m *testing.M) {
+	if os.Getenv("RUN_EXAMPLE") != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func TestCommandLine(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		args []string
+		code int
+		want string
+	}{
+		{"help", []string{"-h"}, 0, "Phones puts phones"},
+		{"nothing", nil, 0, "taken for phones of BR."},
+		{"country", []string{"-country", "GB"}, 0, "taken for phones of GB."},
+		{"unknown country", []string{"-country", "Brasil"}, 1, `unknown country "Brasil"`},
+		{"superfluous argument", []string{"GB"}, 2, "phones takes flags only; see -h"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.CommandContext(t.Context(), os.Args[0], tt.args...)
+			cmd.Env = []string{"RUN_EXAMPLE=1"}
+			out, _ := cmd.CombinedOutput() // its error is the exit code
+			assert.Equal(t, tt.code, cmd.ProcessState.ExitCode())
+			assert.Contains(t, string(out), tt.want)
+		})
+	}
+}
+
+func TestRun(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	require.NoError(t, run(t.Context(), &out, "BR"))
+	const refusal = "refused: zapi: privacy/disallowed-contacts: want[0]: is refused by the parser given to WithPhoneParser\n"
+	assert.Equal(t, `Phones without a country code are taken for phones of BR.
+
+(44) 91111-1111       listed as 5544911111111
++44 20 7946 0958      listed as 442079460958
+(44) 9111-1111        `+refusal+`999999999999999@lid   listed as 999999999999999@lid
+call me later         `+refusal+`
+WhatsApp knows many Brazilian mobiles without their ninth digit: it may list 554491111111 for 5544991111111.
+ReplaceBlacklist compares what the API lists, so it then removes the one and adds the other every time.
+`, out.String())
+}
+
+func TestPhones(t *testing.T) {
+	t.Parallel()
+	const refused = ""
+	tests := []struct {
+		name, country, phone, want string
+	}{
+		{"national", "BR", "(44) 91111-1111", "5544911111111"},
+		{"national, with the 0 of a long-distance call", "BR", "044 91111-1111", "5544911111111"},
+		{"national, with the code of a carrier", "BR", "0 15 44 91111-1111", "5544911111111"},
+		{"landline", "BR", "(44) 3222-1111", "554432221111"},
+		{"international", "BR", "+55 44 91111-1111", "5544911111111"},
+		{"as the API writes it", "BR", "5544911111111", "5544911111111"},
+		{"of another country", "BR", "+44 20 7946 0958", "442079460958"},
+		{"of another country, as on a business card", "BR", "+44 (0)20 7946 0958", "442079460958"},
+		{"the same digits elsewhere", "GB", "020 7946 0958", "442079460958"},
+		{"private id", "BR", "999999999999999@lid", "999999999999999@lid"},
+		{"mobile without the ninth digit", "BR", "(44) 9111-1111", refused},
+		{"without the area code", "BR", "91111-1111", refused},
+		{"words", "BR", "call me later", refused},
+		{"too short", "BR", "911", refused},
+		{"nothing", "BR", "", refused},
+		{"too long", "BR", "+44 20 7946 0958 9999 9999", refused},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server := zapitest.NewServer()
+			t.Cleanup(server.Close)
+			parse, err := phoneParser(tt.country)
+			require.NoError(t, err)
+			client, err := server.Client(zapi.WithPhoneParser(parse))
+			require.NoError(t, err)
+
+			err = client.SetPhotoVisibility(t.Context(), zapi.VisibilityContactBlacklist, zapi.Disallow(tt.phone))
+			if tt.want == refused {
+				require.ErrorIs(t, err, zapi.ErrInvalidArgument)
+				assert.EqualError(t, err, "zapi: privacy/photo: changes[0].phone: is refused by the parser given to WithPhoneParser")
+				assert.Empty(t, server.Requests(), "nothing was sent")
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, []string{tt.want}, server.Settings(client.InstanceID()).Photo.Blacklist)
+		})
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	ended, end := context.WithCancel(t.Context())
+	end()
+	assert.ErrorIs(t, run(ended, io.Discard, "BR"), context.Canceled)
+}

@@ -1,0 +1,148 @@
+package zapi
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	idlePerHost  = 512 // so that bursts of some hundred calls reuse their connections
+	pingInterval = 10 * time.Second
+	pingTimeout  = 5 * time.Second
+	maxIdle      = 90 * time.Second // after which http.DefaultTransport closes an idle connection
+)
+
+// A pool sends requests and retires connections that may be dead. A NAT or a load balancer can forget connections without
+// closing them: HTTP/2 would then send every later request down the dead connection, and HTTP/1.1 each attempt down the
+// next dead one.
+type pool struct {
+	start        time.Time
+	newTransport func() http.RoundTripper // nil for a transport of the caller, which is never replaced
+	current      atomic.Pointer[generation]
+
+	mu      sync.Mutex
+	retired []*generation // whose last requests may still be under way
+}
+
+// A generation is one transport of a pool.
+type generation struct {
+	http.RoundTripper
+	lastResponse atomic.Int64 // when it came, as a time.Duration since the start of the pool; 0 for none
+	retiredAt    time.Duration
+}
+
+// newPool returns a pool over clones of template. Its pings end the calls that wait on a dead HTTP/2 connection.
+func newPool(template *http.Transport) *pool {
+	template = template.Clone()
+	template.MaxIdleConns = 0 // bounded per host
+	template.MaxIdleConnsPerHost = idlePerHost
+	template.MaxResponseHeaderBytes = maxResponseHeader
+	if template.HTTP2 == nil {
+		template.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingInterval, PingTimeout: pingTimeout}
+	}
+	p := &pool{start: time.Now(), newTransport: func() http.RoundTripper { return template.Clone() }}
+	p.current.Store(&generation{RoundTripper: p.newTransport()})
+	return p
+}
+
+// newCallerPool returns a pool over a transport of the caller.
+func newCallerPool(transport http.RoundTripper) *pool {
+	p := &pool{start: time.Now()}
+	p.current.Store(&generation{RoundTripper: transport})
+	return p
+}
+
+func (p *pool) RoundTrip(req *http.Request) (*http.Response, error) {
+	g, began := p.current.Load(), time.Since(p.start)
+	resp, err := g.RoundTrip(req)
+	switch {
+	case err != nil:
+		p.failed(req.Context(), g, began)
+	case resp != nil:
+		g.lastResponse.Store(int64(max(1, time.Since(p.start))))
+		if resp.Body != nil {
+			resp.Body = &pooledBody{resp.Body, p, g, req.Context(), began}
+		}
+	}
+	return resp, err
+}
+
+// failed retires connections after a request on g, which began at that time, ran into its deadline.
+//
+// The idle connections of HTTP/1.1 are closed at once. The one connection of HTTP/2 is busy, so g is replaced, unless
+// it responded during the second half of that time: then it is alive, and this response was slow. A server that never
+// responded is slow, too: dialing it again and again would not help.
+func (p *pool) failed(ctx context.Context, g *generation, began time.Duration) {
+	if !errors.Is(contextErr(ctx), context.DeadlineExceeded) {
+		return
+	}
+	now, last := time.Since(p.start), g.lastResponse.Load()
+	if last == 0 {
+		return
+	}
+	if last <= int64((began+now)/2) && g.lastResponse.CompareAndSwap(last, 0) && p.newTransport != nil {
+		p.replace(g, now)
+	}
+	g.closeIdleConnections()
+}
+
+// replace makes later requests use a new transport. Those that wait on g go on.
+func (p *pool) replace(g *generation, now time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.current.CompareAndSwap(g, &generation{RoundTripper: p.newTransport()}) {
+		return
+	}
+	g.retiredAt = now
+	p.retired = append(slices.DeleteFunc(p.retired, func(old *generation) bool { return now-old.retiredAt > 2*maxIdle }), g)
+}
+
+// closeIdleConnections closes those of the current and of all retired transports.
+func (p *pool) closeIdleConnections() {
+	p.current.Load().closeIdleConnections()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, g := range p.retired {
+		g.closeIdleConnections()
+	}
+}
+
+// closeIdleConnections does what [http.Client.CloseIdleConnections] does.
+func (g *generation) closeIdleConnections() {
+	if closer, ok := g.RoundTripper.(interface{ CloseIdleConnections() }); ok {
+		closer.CloseIdleConnections()
+	}
+}
+
+// A pooledBody is the body of a response. Its connection may die while it is read.
+type pooledBody struct {
+	io.ReadCloser
+
+	pool  *pool
+	from  *generation
+	ctx   context.Context
+	began time.Duration
+}
+
+func (b *pooledBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.pool.failed(b.ctx, b.from, b.began)
+	}
+	return n, err
+}
+
+// Close closes the connection of a retired transport, too, which nobody will use again.
+func (b *pooledBody) Close() error {
+	err := b.ReadCloser.Close()
+	if b.pool.current.Load() != b.from {
+		b.from.closeIdleConnections()
+	}
+	return err
+}
