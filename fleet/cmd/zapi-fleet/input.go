@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/csv"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,15 +24,7 @@ func readPolicy(path string) (zapi.Policy, error) {
 	if err != nil {
 		return policy, fmt.Errorf("-policy: %w", err)
 	}
-	var content any
-	if err := yaml.Unmarshal(data, &content); err != nil {
-		return policy, fmt.Errorf("-policy: %s: %w", path, err)
-	}
-	text, err := json.Marshal(content)
-	if err == nil {
-		err = json.Unmarshal(text, &policy)
-	}
-	if err != nil {
+	if err := yaml.Unmarshal(data, &policy); err != nil {
 		return policy, fmt.Errorf("-policy: %s: %w", path, err)
 	}
 	return policy, nil
