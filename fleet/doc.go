@@ -33,9 +33,9 @@
 // # Promises
 //
 //   - No order is lost, and each is applied at least once, or parked, or superseded.
-//   - A call may be repeated after a crash: at most those that were in flight. Each sets the same values again.
-//   - The newest order of an instance wins. A process that was stopped for longer than its claim refuses to send; what it
-//     could still send in that moment is repaired by ordering the newest policy again.
+//   - A call may be repeated after a crash: at most those that the worker had in hand. Each sets the same values again.
+//   - The newest order of an instance wins. A process that was stopped for longer than its claim lasts sends nothing more; if it
+//     was stopped while it was sending, the newest policy is ordered again.
 //   - What changes on a number by other means is not noticed; a new rollout sets it again.
 //   - The clocks of the workers must agree within 15 seconds.
 //

@@ -233,7 +233,7 @@ func (c *connection) put(ctx context.Context, bucket, key string, value []byte, 
 	return revision, engineError(ctx, "writing "+bucket, err)
 }
 
-// consumer creates the queue of an account, which all workers share.
+// createConsumer creates the queue of an account, which all workers share.
 func (c *connection) createConsumer(ctx context.Context, account string, ackWait time.Duration) error {
 	_, err := c.orders.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
 		Durable: consumerOf(account), FilterSubject: ordersSubject + account + ".*",

@@ -15,8 +15,8 @@ import (
 )
 
 // Resolver finds the credentials of an instance. It is called for each attempt, from many goroutines. [ErrNoInstance]
-// parks the order; after any other error it is tried again. The text of the error goes to the logger, so keep secrets
-// out of it.
+// parks the order; after any other error it is tried again. It must return when ctx is done. The text of the error goes to
+// the logger, so keep secrets out of it.
 type Resolver interface {
 	Credentials(ctx context.Context, t Target) (zapi.Credentials, error)
 }
