@@ -23,6 +23,17 @@ func someTargets(n int) []Target {
 	return targets
 }
 
+// progresses waits for a progress: on a cluster, the replica that is asked may be behind.
+func progresses(t *testing.T, f *Fleet, name string, want Progress) (p Progress) {
+	t.Helper()
+	assert.Eventually(t, func() bool {
+		var err error
+		p, err = f.Progress(t.Context(), name)
+		return err == nil && p == want
+	}, 10*time.Second, 10*time.Millisecond, "not %+v", want)
+	return p
+}
+
 // A rollout that was begun earlier does not overwrite a later one, and the same name goes on where it stopped.
 func TestStartAgain(t *testing.T) {
 	t.Parallel()
@@ -37,13 +48,8 @@ func TestStartAgain(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, Status{Target: targets[i*39], Rollout: want, State: Pending, At: s.At}, s)
 		}
-		p, err := f.Progress(t.Context(), "a")
-		require.NoError(t, err)
-		assert.Equal(t, Progress{Total: 100, Pending: 60, Superseded: 40}, p)
-		p, err = f.Progress(t.Context(), "b")
-		require.NoError(t, err)
-		assert.Equal(t, Progress{Total: 40, Pending: 40}, p)
-		assert.False(t, p.Done())
+		assert.False(t, progresses(t, f, "a", Progress{Total: 100, Pending: 60, Superseded: 40}).Done())
+		assert.False(t, progresses(t, f, "b", Progress{Total: 40, Pending: 40}).Done())
 	})
 }
 
@@ -71,9 +77,7 @@ func TestStartInterrupted(t *testing.T) {
 		assert.False(t, p.Done(), "even if all that was ordered is settled")
 		again := start(t, f, "a", policies[0], targets)
 		assert.Equal(t, 100, again.Ordered+again.Resumed)
-		p, err = f.Progress(t.Context(), "a")
-		require.NoError(t, err)
-		assert.Equal(t, Progress{Total: 100, Pending: 100}, p)
+		progresses(t, f, "a", Progress{Total: 100, Pending: 100})
 	})
 }
 
@@ -171,7 +175,9 @@ func TestCancelKeepsTheFence(t *testing.T) {
 			}
 			return nil, nil
 		}
-		work(t, f, api, WithApplyTimeout(2*time.Second))
+		const claim = 3 * time.Second
+		work(t, f, api, WithApplyTimeout(claim))
+		begun := time.Now()
 		start(t, f, "a", policies[0], api.targets)
 		<-entered
 		start(t, f, "b", policies[1], api.targets)
@@ -179,8 +185,10 @@ func TestCancelKeepsTheFence(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, 1, n)
 		start(t, f, "c", policies[2], api.targets)
-		time.Sleep(700 * time.Millisecond) // longer than a fence is rechecked
-		assert.EqualValues(t, 1, api.calls.Load())
+		time.Sleep(700 * time.Millisecond)                        // longer than a fence is rechecked
+		if calls := api.calls.Load(); time.Since(begun) < claim { // or the machine is too busy to tell
+			assert.EqualValues(t, 1, calls)
+		}
 		close(proceed)
 		assert.Equal(t, 1, finish(t, f, "c").Applied)
 		newestWins(t, api.Requests(), api.targets, 2)

@@ -153,7 +153,7 @@ func (w *worker) run(ctx context.Context) error {
 	for first := true; ctx.Err() == nil; first = false {
 		for m, err := range w.read(ctx, accountBucket, true) {
 			switch {
-			case err != nil && first && len(accounts) == 0:
+			case err != nil && first && len(accounts) == 0 && ctx.Err() == nil:
 				stop()
 				support.Wait()
 				return err
