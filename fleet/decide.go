@@ -1,0 +1,328 @@
+package fleet
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/zapi-go/zapi"
+)
+
+const format = 1 // of orders and statuses
+
+// order is the wanted state of an instance.
+type order struct {
+	Version int    `json:"v"`
+	Rollout string `json:"rollout"`
+	Number  uint64 `json:"number"` // of the rollout; the higher one was begun later
+	Policy  string `json:"policy"` // its key: 128 bits of the SHA-256 of its JSON
+}
+
+// record is the status of an instance as it is stored: the claim and the outcome.
+type record struct {
+	Version   int       `json:"v"`
+	Seq       uint64    `json:"seq"` // of the order
+	Rollout   string    `json:"rollout"`
+	Policy    string    `json:"policy"`
+	State     State     `json:"state"`
+	Attempts  int       `json:"attempts,omitempty"` // applies that failed and count
+	Claims    int       `json:"claims,omitempty"`   // since the last outcome; more than one means that workers died
+	Worker    string    `json:"worker,omitempty"`
+	Kind      string    `json:"kind,omitempty"`
+	Error     string    `json:"error,omitempty"`
+	At        time.Time `json:"at"`
+	NotBefore time.Time `json:"notBefore,omitzero"`
+	Fence     time.Time `json:"fence,omitzero"` // until then an apply of this or an older order may still be sending
+}
+
+// decodeOrder also returns an error for the format of a later version.
+func decodeOrder(data []byte) (order, error) {
+	var o order
+	if err := json.Unmarshal(data, &o); err != nil {
+		return order{}, fmt.Errorf("not an order: %w", err)
+	}
+	if o.Version != format || o.Rollout == "" || o.Number == 0 || o.Policy == "" {
+		return order{}, fmt.Errorf("not an order of format %d", format)
+	}
+	return o, nil
+}
+
+// decodeRecord reads a status; no data is the status of an instance that has none.
+func decodeRecord(data []byte) (record, error) {
+	var r record
+	if len(bytes.TrimSpace(data)) == 0 {
+		return r, nil
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		return record{}, fmt.Errorf("not a status: %w", err)
+	}
+	if r.Version != format || !r.State.stored() {
+		return record{}, fmt.Errorf("not a status of format %d", format)
+	}
+	return r, nil
+}
+
+// encode cannot fail on orders and statuses; a time beyond the year 9999 cannot come up.
+func encode(v any) []byte {
+	data, _ := json.Marshal(v)
+	return data
+}
+
+type action string
+
+const (
+	drop  action = "drop"  // nothing is left to do
+	delay action = "delay" // look again later
+	merge action = "merge" // the policy is in place already: take over the order without a call
+	park  action = "park"  // workers died of it
+	claim action = "claim"
+)
+
+// verdict is what to do with an order.
+type verdict struct {
+	action action
+	wait   time.Duration // of a delay
+}
+
+const (
+	maxClaims    = 6
+	fenceRecheck = 500 * time.Millisecond // a fence is usually lifted long before its time
+)
+
+// decide returns what to do with the order of sequence seq that was written at ordered, where r is the status found.
+func decide(r record, o order, seq uint64, ordered, now time.Time) verdict {
+	switch {
+	case r.Seq > seq:
+		return verdict{action: drop} // superseded
+	case r.Seq == seq && r.State.final():
+		return verdict{action: drop} // only the acknowledgement was lost
+	case r.Seq < seq && now.Before(r.Fence):
+		return verdict{delay, min(r.Fence.Sub(now), fenceRecheck)}
+	case r.Seq == seq && now.Before(r.NotBefore):
+		return verdict{delay, r.NotBefore.Sub(now)}
+	case r.Seq < seq && r.State == Applied && r.Policy == o.Policy && r.At.After(ordered):
+		return verdict{action: merge}
+	case r.Seq == seq && r.Claims >= maxClaims:
+		return verdict{action: park}
+	}
+	return verdict{action: claim}
+}
+
+// claimed returns the status that claims an order until deadline.
+func claimed(r record, o order, seq uint64, worker string, now, deadline time.Time, grace time.Duration) record {
+	fence := deadline.Add(grace)
+	if r.Fence.After(fence) {
+		fence = r.Fence
+	}
+	if r.Seq != seq {
+		r = record{}
+	}
+	return record{
+		Version: format, Seq: seq, Rollout: o.Rollout, Policy: o.Policy, State: Applying,
+		Attempts: r.Attempts, Claims: r.Claims + 1, Worker: worker, At: now, Fence: fence,
+	}
+}
+
+// poisoned returns the status of an order that its claims have shown to end workers.
+func poisoned(r record, now time.Time, grace time.Duration) record {
+	r.State, r.Kind, r.Error = Parked, kindPoison, fmt.Sprintf("%d workers ended while applying it", r.Claims)
+	r.At, r.NotBefore, r.Claims = now, time.Time{}, 0
+	if fence := now.Add(grace); fence.After(r.Fence) {
+		r.Fence = fence
+	}
+	return r
+}
+
+// merged returns the status of an order whose policy r has put in place already.
+func merged(r record, o order, seq uint64) record {
+	r.Seq, r.Rollout = seq, o.Rollout
+	return r
+}
+
+// backoff bounds the attempts of an order.
+type backoff struct {
+	attempts         int
+	minWait, maxWait time.Duration
+}
+
+// wait doubles with each attempt; random returns a number in [0, n).
+func (b backoff) wait(attempt int, random func(n int64) int64) time.Duration {
+	longest := b.minWait
+	for range attempt - 1 {
+		if longest > b.maxWait/2 { // and so it cannot overflow
+			longest = b.maxWait
+			break
+		}
+		longest *= 2
+	}
+	return longest/2 + time.Duration(random(int64(longest/2)+1))
+}
+
+const (
+	kindPoison     = "poison"
+	kindPanic      = "panic"
+	kindExhausted  = "exhausted"
+	kindCancelled  = "cancelled"
+	kindRateLimit  = "rate limited"
+	kindNoResponse = "no response"
+	longestHold    = time.Hour // of what a Retry-After may ask for
+)
+
+// settled returns the status after an apply that ended with err, and for how long the account is held when the API asked
+// for it. fence is the one found before the claim: that of a worker which never wrote its outcome.
+func settled(r record, err error, fence, now time.Time, b backoff, settle time.Duration, random func(n int64) int64) (_ record, hold time.Duration) {
+	r.At, r.Claims, r.NotBefore, r.Kind, r.Error, r.Fence = now, 0, time.Time{}, "", "", time.Time{}
+	if fence.After(now) {
+		r.Fence = fence
+	}
+	if err == nil {
+		r.State = Applied
+		return r, 0
+	}
+	f := classify(err)
+	r.Kind, r.Error = f.kind, describe(err)
+	if f.kind == kindNoResponse && now.Add(settle).After(r.Fence) {
+		r.Fence = now.Add(settle)
+	}
+	if f.kind != kindRateLimit {
+		r.Attempts++
+	}
+	wait := b.wait(max(r.Attempts, 1), random)
+	switch {
+	case f.final:
+		r.State = Parked
+		return r, 0
+	case f.kind == kindRateLimit:
+		if f.retryAfter > 0 {
+			wait = min(f.retryAfter, longestHold)
+		}
+		r.State, hold = Waiting, wait
+		wait += time.Duration(random(int64(time.Second)))
+	case r.Attempts >= b.attempts:
+		r.State, r.Kind, r.Error = Parked, kindExhausted, f.kind+": "+r.Error
+		return r, 0
+	default:
+		r.State = Waiting
+	}
+	r.NotBefore = now.Add(wait)
+	return r, hold
+}
+
+// failure is what an error of the resolver or of Apply means.
+type failure struct {
+	kind       string
+	final      bool // a person has to look at it
+	retryAfter time.Duration
+}
+
+// panicked is a panic of the resolver or of Apply.
+type panicked struct{ value any }
+
+func (p panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+
+// resolverError is an error of the resolver.
+type resolverError struct{ err error }
+
+func (e resolverError) Error() string { return "resolver: " + e.err.Error() }
+func (e resolverError) Unwrap() error { return e.err }
+
+// kinds lists what errors match, in the order in which they count.
+var kinds = []struct {
+	err   error
+	kind  string
+	final bool
+}{
+	{ErrNoInstance, "no instance", true},
+	{zapi.ErrInvalidArgument, "invalid argument", true},
+	{zapi.ErrUnauthorized, "unauthorized", true},
+	{zapi.ErrNotFound, "not found", true},
+	{zapi.ErrMethodNotAllowed, "method not allowed", true},
+	{zapi.ErrUnsupportedMediaType, "unsupported media type", true},
+	{zapi.ErrRateLimited, kindRateLimit, false},
+	{errNoResponse, kindNoResponse, false},
+	{zapi.ErrUnavailable, "unavailable", false},
+	{zapi.ErrRejected, "rejected", false},
+	{zapi.ErrUnexpectedResponse, "unexpected response", false},
+}
+
+// errNoResponse stands for any [*zapi.TransportError].
+var errNoResponse = errors.New("no response")
+
+func classify(err error) failure {
+	if errors.As(err, new(panicked)) {
+		return failure{kind: kindPanic, final: true}
+	}
+	matched := err
+	if transport := (*zapi.TransportError)(nil); errors.As(err, &transport) {
+		matched = errors.Join(err, errNoResponse)
+	}
+	for _, k := range kinds {
+		if errors.Is(matched, k.err) {
+			return failure{k.kind, k.final, retryAfter(err)}
+		}
+	}
+	if errors.As(err, new(resolverError)) {
+		return failure{kind: "resolver"}
+	}
+	return failure{kind: "failed"}
+}
+
+// retryAfter is the longest wait that the API asked for.
+func retryAfter(err error) (longest time.Duration) {
+	for leaf := range leaves(err) {
+		if api := (*zapi.APIError)(nil); errors.As(leaf, &api) {
+			longest = max(longest, api.RetryAfter)
+		}
+	}
+	return longest
+}
+
+// describe returns what may be stored of an error: setting, route and status. The rest may quote a phone or a secret.
+func describe(err error) string {
+	var parts []string
+	for leaf := range leaves(err) {
+		var api *zapi.APIError
+		var transport *zapi.TransportError
+		var refused *zapi.ValidationError
+		var text string
+		switch {
+		case errors.As(leaf, &api):
+			text = fmt.Sprintf("%s: %d", api.Op, api.StatusCode)
+		case errors.As(leaf, &transport):
+			text = transport.Op + ": no response"
+		case errors.As(leaf, &refused):
+			text = strings.Trim(refused.Op+": "+refused.Field, ": ")
+		default:
+			continue
+		}
+		if setting, _, found := strings.Cut(leaf.Error(), ": "); found && isSetting[setting] {
+			text = setting + ": " + text
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, "; ")
+}
+
+// isSetting holds the JSON keys of a policy.
+var isSetting = map[string]bool{
+	"lastSeen": true, "photo": true, "description": true, "groupAdd": true, "online": true, "readReceipts": true, "messageDuration": true,
+}
+
+// leaves returns the errors that Apply has joined.
+func leaves(err error) func(yield func(error) bool) {
+	return func(yield func(error) bool) {
+		joined, ok := err.(interface{ Unwrap() []error })
+		if !ok {
+			yield(err)
+			return
+		}
+		for _, e := range joined.Unwrap() {
+			if !yield(e) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,145 @@
+package fleet
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Fleet orders rollouts, works on them and reports about them. It is made by [Open] and safe for concurrent use.
+type Fleet struct {
+	*connection
+	log    *slog.Logger
+	timing timing
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelCauseFunc
+	mu     sync.Mutex // guards calls.Add against calls.Wait
+	calls  sync.WaitGroup
+}
+
+// timing is what tests make shorter.
+type timing struct {
+	ackWait    time.Duration // after which the engine gives an order to another worker
+	grace      time.Duration // by which the clocks of the workers may differ
+	settle     time.Duration // in which a request without a response may still arrive
+	fetch      time.Duration // one pull
+	sweepEvery time.Duration
+	sweepAge   time.Duration // after which an unsettled order is suspicious
+}
+
+var defaultTiming = timing{
+	ackWait:    30 * time.Second,
+	grace:      15 * time.Second,
+	settle:     10 * time.Second,
+	fetch:      5 * time.Second,
+	sweepEvery: 5 * time.Minute,
+	sweepAge:   15 * time.Minute,
+}
+
+// Option changes a default of [Open].
+type Option func(*settings) error
+
+type settings struct {
+	replicas int
+	log      *slog.Logger
+	insecure bool
+	timing   timing
+	connect  []nats.Option
+}
+
+// WithReplicas sets how many servers of a cluster keep each entry: 1, 3 or 5. It counts when the streams are created.
+// The default is 1 for [Embedded] and 3 for [URL].
+func WithReplicas(n int) Option {
+	return func(s *settings) error {
+		if n != 1 && n != 3 && n != 5 {
+			return invalid("Open", "WithReplicas", "must be 1, 3 or 5")
+		}
+		s.replicas = n
+		return nil
+	}
+}
+
+// WithLogger logs what workers do: failures at warn, with the whole error, and the rest at debug. It logs no credentials,
+// but it does log what a [Resolver] or a server put into an error. The default is silent.
+func WithLogger(l *slog.Logger) Option {
+	return func(s *settings) error {
+		if l == nil {
+			return invalid("Open", "WithLogger", "must not be nil")
+		}
+		s.log = l
+		return nil
+	}
+}
+
+// WithInsecure accepts a [URL] without TLS beyond loopback: anyone on the way can read policies and the engine's token.
+func WithInsecure() Option {
+	return func(s *settings) error {
+		s.insecure = true
+		return nil
+	}
+}
+
+// Open connects to the engine and creates the streams and buckets if they are missing. It tries once to reach the
+// engine, and then waits up to 15 seconds, or until ctx is done, for a cluster that is starting.
+//
+// Its error is a [*zapi.ValidationError], [ErrStoreInUse], [ErrInsecureURL] or [ErrEngine].
+func Open(ctx context.Context, e Engine, opts ...Option) (*Fleet, error) {
+	s := settings{log: slog.New(slog.DiscardHandler), timing: defaultTiming}
+	if e == nil {
+		return nil, invalid("Open", "e", "must not be nil")
+	}
+	for _, opt := range opts {
+		if opt == nil {
+			return nil, invalid("Open", "opts", "must not hold nil")
+		}
+		if err := opt(&s); err != nil {
+			return nil, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	conn, err := e.connect(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.provision(ctx); err != nil {
+		return nil, conn.closeAfter(err)
+	}
+	f := &Fleet{connection: conn, log: s.log, timing: s.timing}
+	f.ctx, f.cancel = context.WithCancelCause(context.Background())
+	return f, nil
+}
+
+// Close ends all calls of f, lets workers end what is in hand, closes the connection and stops the engine if it is
+// embedded. It waits for all calls, so it must not be called in a loop over [Fleet.Watch]. Closing again does nothing.
+func (f *Fleet) Close() error {
+	f.mu.Lock()
+	f.cancel(ErrClosed)
+	f.mu.Unlock()
+	f.calls.Wait()
+	return f.close()
+}
+
+// begin returns a context that also ends with Close. The caller calls end when it is done; Close waits for it.
+func (f *Fleet) begin(ctx context.Context, op string) (_ context.Context, end func(), _ error) {
+	if ctx == nil {
+		return nil, nil, invalid(op, "ctx", "must not be nil")
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ctx.Err() != nil {
+		return nil, nil, ErrClosed
+	}
+	f.calls.Add(1)
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(f.ctx, func() { cancel(ErrClosed) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+		f.calls.Done()
+	}, nil
+}

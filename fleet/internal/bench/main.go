@@ -1,0 +1,330 @@
+// Bench measures fleet against a plain loop over Client.Apply with as many calls in flight, in one run, and prints a table.
+//
+//	go run ./internal/bench
+//
+// The API is faked in this process and answers after a fixed time. Quote the ratios, not the times.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/fleet"
+)
+
+var policy = zapi.Policy{Online: zapi.OnlineSameAsLastSeen}
+
+func main() {
+	log.SetFlags(0)
+	latency := flag.Duration("latency", 50*time.Millisecond, "in which the API answers")
+	seconds := flag.Float64("seconds", 5, "that the plain loop takes for each row")
+	orders := flag.Int("orders", 100_000, "instances for the time of ordering")
+	flag.Parse()
+	fmt.Printf("%s/%s, %d CPUs, %s; the API answers in %v\n\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), *latency)
+	fmt.Println("| | calls in flight | plain loop | fleet | ratio |")
+	fmt.Println("|---|---|---|---|---|")
+	for _, row := range []struct {
+		name           string
+		workers, calls int
+		cluster        bool
+	}{
+		{"embedded, 1 worker", 1, 64, false},
+		{"embedded, 2 workers", 2, 64, false},
+		{"embedded, 4 workers", 4, 64, false},
+		{"3 nodes, 3 replicas, 2 workers", 2, 32, true},
+		{"3 nodes, 3 replicas, 2 workers", 2, 64, true},
+	} {
+		inFlight := row.workers * row.calls
+		n := int(*seconds * float64(inFlight) / latency.Seconds())
+		plain := must(plainLoop(n, inFlight, *latency))
+		rolled := must(rollOut(n, row.workers, row.calls, *latency, row.cluster))
+		fmt.Printf("| %s | %d | %.0f/s | %.0f/s | %.2f |\n", row.name, inFlight, plain, rolled, rolled/plain)
+	}
+	fmt.Println()
+	must(0, order(*orders))
+}
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		log.Fatal(err)
+	}
+	return value
+}
+
+// network answers every request after a fixed time.
+type network time.Duration
+
+func (n network) RoundTrip(r *http.Request) (*http.Response, error) {
+	timer := time.NewTimer(time.Duration(n))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+	return &http.Response{
+		StatusCode: http.StatusOK, ProtoMajor: 1, ProtoMinor: 1, Request: r, ContentLength: 16,
+		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(`{"success":true}`)),
+	}, nil
+}
+
+func credentials(id string) zapi.Credentials {
+	return zapi.Credentials{InstanceID: id, Token: "token", ClientToken: "client-token"}
+}
+
+type resolver struct{}
+
+func (resolver) Credentials(_ context.Context, t fleet.Target) (zapi.Credentials, error) {
+	return credentials(t.Instance), nil
+}
+
+func targets(n int) iter.Seq[fleet.Target] {
+	return func(yield func(fleet.Target) bool) {
+		for i := range n {
+			if !yield(fleet.Target{Account: "acme", Instance: fmt.Sprintf("I%08d", i)}) {
+				return
+			}
+		}
+	}
+}
+
+// plainLoop returns the instances per second of an errgroup over Apply.
+func plainLoop(n, inFlight int, latency time.Duration) (float64, error) {
+	base, err := zapi.NewClient(credentials("base"), zapi.WithTransport(network(latency)), zapi.WithRetry(zapi.RetryPolicy{}))
+	if err != nil {
+		return 0, err
+	}
+	group, ctx := errgroup.WithContext(context.Background())
+	group.SetLimit(inFlight)
+	begun := time.Now()
+	for target := range targets(n) {
+		group.Go(func() error {
+			client, err := base.ForInstance(credentials(target.Instance))
+			if err != nil {
+				return err
+			}
+			return client.Apply(ctx, policy)
+		})
+	}
+	err = group.Wait()
+	return float64(n) / time.Since(begun).Seconds(), err
+}
+
+// rollOut returns the instances per second of a rollout from the start of the workers to the last outcome.
+func rollOut(n, workers, calls int, latency time.Duration, clustered bool) (_ float64, err error) {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	dir, err := os.MkdirTemp("", "fleet-bench")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	engine := fleet.Embedded(dir)
+	if clustered {
+		url, end, err := cluster(dir)
+		if err != nil {
+			return 0, err
+		}
+		defer end()
+		engine = fleet.URL(url)
+	}
+	f, err := fleet.Open(ctx, engine)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := f.SetPace(ctx, "acme", fleet.Pace{PerSecond: 1_000_000, Burst: 1000}); err != nil {
+		return 0, err
+	}
+	if _, err := f.Start(ctx, fleet.Rollout{Name: "r", Policy: policy, Targets: targets(n)}); err != nil {
+		return 0, err
+	}
+	begun := time.Now()
+	var group errgroup.Group
+	for range workers {
+		group.Go(func() error {
+			return f.Work(ctx, resolver{}, fleet.WithCalls(calls, calls), fleet.WithClient(zapi.WithTransport(network(latency))))
+		})
+	}
+	for p, err := range f.Watch(ctx, "r") {
+		if err != nil {
+			return 0, err
+		}
+		if p.Done() && p.Applied != n {
+			return 0, fmt.Errorf("%d of %d were applied", p.Applied, n)
+		}
+	}
+	// Watch looks twice a second: the outcomes know better when the last one was.
+	var last time.Time
+	for s, err := range f.Statuses(ctx, fleet.Filter{}) {
+		if err != nil {
+			return 0, err
+		}
+		if s.At.After(last) {
+			last = s.At
+		}
+	}
+	stop()
+	return float64(n) / last.Sub(begun).Seconds(), group.Wait()
+}
+
+// cluster starts three nodes in this process.
+func cluster(dir string) (url string, end func(), err error) {
+	var routes, urls []string
+	for range 3 {
+		listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", nil, err
+		}
+		routes = append(routes, "nats://"+listener.Addr().String())
+		if err := listener.Close(); err != nil {
+			return "", nil, err
+		}
+	}
+	var nodes []*server.Server
+	for i, route := range routes {
+		config := filepath.Join(dir, fmt.Sprintf("n%d.conf", i))
+		text := fmt.Sprintf("server_name: n%d\nlisten: \"127.0.0.1:-1\"\njetstream { store_dir: %q }\ncluster { name: bench, listen: %q, routes: [%s] }\n",
+			i, filepath.Join(dir, fmt.Sprint(i)), strings.TrimPrefix(route, "nats://"), strings.Join(routes, ", "))
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			return "", nil, err
+		}
+		options, err := server.ProcessConfigFile(config)
+		if err != nil {
+			return "", nil, err
+		}
+		options.NoSigs, options.NoLog = true, true
+		node, err := server.NewServer(options)
+		if err != nil {
+			return "", nil, err
+		}
+		node.Start()
+		nodes = append(nodes, node)
+		urls = append(urls, node.ClientURL())
+	}
+	for !slices.ContainsFunc(nodes, func(n *server.Server) bool { return n.JetStreamIsLeader() && len(n.JetStreamClusterPeers()) == 3 }) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	return strings.Join(urls, ","), func() {
+		var wg sync.WaitGroup
+		for _, node := range nodes {
+			node.Shutdown()
+			wg.Go(node.WaitForShutdown)
+		}
+		wg.Wait()
+	}, nil
+}
+
+// order measures ordering, and what the engine keeps for each instance.
+func order(n int) (err error) {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "fleet-bench")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	f, err := fleet.Open(ctx, fleet.Embedded(dir))
+	if err != nil {
+		return err
+	}
+	before := heap()
+	fmt.Println("| | seconds |")
+	fmt.Println("|---|---|")
+	start := func(name, what string) error {
+		begun := time.Now()
+		_, err := f.Start(ctx, fleet.Rollout{Name: name, Policy: policy, Targets: targets(n)})
+		fmt.Printf("| %d orders, %s | %.1f |\n", n, what, time.Since(begun).Seconds())
+		return err
+	}
+	if err := start("first", "the first"); err != nil {
+		return err
+	}
+	if err := f.SetPace(ctx, "acme", fleet.Pace{PerSecond: 1_000_000, Burst: 1000}); err != nil {
+		return err
+	}
+	working, stop := context.WithCancel(ctx)
+	var group errgroup.Group
+	group.Go(func() error {
+		return f.Work(working, resolver{}, fleet.WithCalls(256, 256), fleet.WithClient(zapi.WithTransport(network(0))))
+	})
+	begun := time.Now()
+	for _, err := range f.Watch(ctx, "first") {
+		if err != nil {
+			stop()
+			return err
+		}
+	}
+	applied := time.Since(begun)
+	stop()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	fmt.Printf("| %d applied, the API answers at once | %.1f |\n", n, applied.Seconds())
+	begun = time.Now()
+	for _, err := range f.Statuses(ctx, fleet.Filter{}) {
+		if err != nil {
+			return err
+		}
+	}
+	fmt.Printf("| %d statuses read | %.1f |\n", n, time.Since(begun).Seconds())
+	memory := heap() - before
+	if err := f.Close(); err != nil {
+		return err
+	}
+	var disk int64
+	err = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil {
+			disk += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	begun = time.Now()
+	if f, err = fleet.Open(ctx, fleet.Embedded(dir)); err != nil {
+		return err
+	}
+	fmt.Printf("| opening the store again | %.1f |\n", time.Since(begun).Seconds())
+	if err := start("second", "over those of another rollout"); err != nil {
+		return err
+	}
+	if err := start("second", "resumed"); err != nil {
+		return err
+	}
+	fmt.Println()
+	fmt.Printf("per instance: %.2f kB of memory, %.2f kB on disk\n", float64(memory)/float64(n)/1000, float64(disk)/float64(n)/1000)
+	return f.Close()
+}
+
+// heap is what is in use after a collection.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.HeapInuse
+}

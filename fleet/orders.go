@@ -1,0 +1,271 @@
+package fleet
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/zapi-go/zapi"
+)
+
+// Target names an instance. Account is a label of your own, such as a customer; instances of one account share a [Pace].
+// Each part is 1 to 64 of A-Z, a-z, 0-9, _ and -. An instance must keep its account.
+type Target struct{ Account, Instance string }
+
+func (t Target) key() string { return t.Account + "." + t.Instance }
+
+func (t Target) check(op, field string) error {
+	if err := checkName(op, field+".Account", t.Account); err != nil {
+		return err
+	}
+	return checkName(op, field+".Instance", t.Instance)
+}
+
+// Rollout is a policy for a set of instances.
+type Rollout struct {
+	Name    string           // 1 to 64 of A-Z, a-z, 0-9, _ and -
+	Policy  zapi.Policy      // must set something
+	Targets iter.Seq[Target] // at least one; repeated ones count once
+}
+
+// Receipt counts the instances that [Fleet.Start] was given.
+type Receipt struct {
+	Ordered    int // by this call
+	Resumed    int // by an earlier call of the same name
+	Superseded int // left alone, as they have an order of a rollout that was begun later
+}
+
+// rollout is the entry of a rollout.
+type rollout struct {
+	Number    uint64    `json:"number,omitempty"` // 0 until all is ordered; then the revision of the entry counts
+	Policy    string    `json:"policy"`
+	Total     int       `json:"total,omitempty"` // 0 until all is ordered
+	Created   time.Time `json:"created"`
+	Cancelled time.Time `json:"cancelled,omitzero"`
+}
+
+func (r rollout) isOrdering() bool { return r.Total == 0 && r.Cancelled.IsZero() }
+
+// rollout reads the entry of a rollout, or returns [ErrNoRollout].
+func (f *Fleet) rollout(ctx context.Context, name string) (rollout, uint64, error) {
+	for attempt := range 3 {
+		value, revision, err := f.get(ctx, rolloutBucket, name)
+		if err != nil {
+			return rollout{}, 0, err
+		}
+		if revision == 0 { // or a replica that has not heard of it yet
+			pause(ctx, time.Duration(attempt)*100*time.Millisecond)
+			continue
+		}
+		var r rollout
+		if err := json.Unmarshal(value, &r); err != nil {
+			return rollout{}, 0, engineError(ctx, "reading the rollout", err)
+		}
+		if r.Number == 0 {
+			r.Number = revision
+		}
+		return r, revision, nil
+	}
+	return rollout{}, 0, ErrNoRollout
+}
+
+// changeRollout writes what change makes of the entry of a rollout.
+func (f *Fleet) changeRollout(ctx context.Context, name string, change func(*rollout)) (rollout, error) {
+	for {
+		r, revision, err := f.rollout(ctx, name)
+		if err != nil {
+			return r, err
+		}
+		change(&r)
+		if _, err = f.put(ctx, rolloutBucket, name, encode(r), revision); !isConflict(err) {
+			return r, err
+		}
+		pause(ctx, 10*time.Millisecond) // a replica may be behind
+	}
+}
+
+// Start orders the policy for all targets, and returns when the orders are stored. Workers begin at once.
+//
+// Called again with the same name and policy, it goes on where it stopped, after a crash too, and adds targets that are new.
+// With another policy it returns [ErrRolloutExists]. Where a target has an order of a rollout that was begun later,
+// it is left alone.
+//
+// Its error is a [*zapi.ValidationError], also for a target in the middle of the sequence, [ErrRolloutExists],
+// [ErrPolicyTooLarge], [ErrEngine], or that of ctx. The receipt counts what was done until then.
+func (f *Fleet) Start(ctx context.Context, r Rollout) (Receipt, error) {
+	const op = "Start"
+	if err := r.check(op); err != nil {
+		return Receipt{}, err
+	}
+	ctx, end, err := f.begin(ctx, op)
+	if err != nil {
+		return Receipt{}, err
+	}
+	defer end()
+	hash, err := f.storePolicy(ctx, r.Policy)
+	if err != nil {
+		return Receipt{}, err
+	}
+	entry, err := f.createRollout(ctx, r.Name, hash)
+	if err != nil {
+		return Receipt{}, err
+	}
+	receipt, err := f.orderAll(ctx, r, order{format, r.Name, entry.Number, hash})
+	if err != nil {
+		return receipt, err
+	}
+	entry, err = f.changeRollout(ctx, r.Name, func(e *rollout) {
+		e.Total = max(e.Total+receipt.Ordered, receipt.Ordered+receipt.Resumed+receipt.Superseded)
+	})
+	if err == nil && f.sync != nil {
+		err = engineError(ctx, "writing to disk", f.sync())
+	}
+	if err == nil && !entry.Cancelled.IsZero() { // in the meantime
+		_, err = f.takeBack(ctx, r.Name)
+	}
+	return receipt, err
+}
+
+func (r Rollout) check(op string) error {
+	if err := checkName(op, "Name", r.Name); err != nil {
+		return err
+	}
+	if err := r.Policy.Validate(); err != nil {
+		return err
+	}
+	if cost(r.Policy) == 0 {
+		return invalid(op, "Policy", "must set something")
+	}
+	if r.Targets == nil {
+		return invalid(op, "Targets", "must not be nil")
+	}
+	return nil
+}
+
+// storePolicy returns the key under which the policy is stored.
+func (f *Fleet) storePolicy(ctx context.Context, p zapi.Policy) (string, error) {
+	data, err := json.Marshal(p)
+	if err != nil {
+		return "", err
+	}
+	const headers = 1 << 10
+	if int64(len(data)) > f.nc.MaxPayload()-headers {
+		return "", ErrPolicyTooLarge
+	}
+	sum := sha256.Sum256(data)
+	hash := base64.RawURLEncoding.EncodeToString(sum[:16]) // it is in every order and status, so it is short
+	if _, err := f.put(ctx, policyBucket, hash, data, 0); err != nil && !isConflict(err) {
+		return "", err
+	}
+	return hash, nil
+}
+
+func (f *Fleet) createRollout(ctx context.Context, name, policy string) (rollout, error) {
+	entry := rollout{Policy: policy, Created: time.Now()}
+	revision, err := f.put(ctx, rolloutBucket, name, encode(entry), 0)
+	if err == nil {
+		entry.Number = revision
+		return entry, nil
+	}
+	if !isConflict(err) {
+		return rollout{}, err
+	}
+	entry, _, err = f.rollout(ctx, name)
+	switch {
+	case err != nil:
+		return rollout{}, err
+	case entry.Policy != policy:
+		return rollout{}, ErrRolloutExists
+	case !entry.Cancelled.IsZero():
+		return rollout{}, invalid("Start", "Name", "must be a new one, as that rollout was cancelled")
+	}
+	return entry, nil
+}
+
+// orderAll orders o for all targets that have no such order, or an older one.
+func (f *Fleet) orderAll(ctx context.Context, r Rollout, o order) (receipt Receipt, err error) {
+	orders, err := f.allOrders(ctx)
+	if err != nil {
+		return receipt, err
+	}
+	body := encode(o)
+	accounts := make(map[string]bool)
+	given := make(map[string]bool)
+	batch := f.newBatch(ctx)
+	defer func() { err = errors.Join(err, batch.flush()) }()
+	position := -1
+	for target := range r.Targets {
+		position++
+		if err := target.check("Start", fmt.Sprintf("Targets[%d]", position)); err != nil {
+			return receipt, err
+		}
+		key := target.key()
+		if given[key] {
+			continue
+		}
+		given[key] = true
+		if !accounts[target.Account] {
+			if err := f.addAccount(ctx, target.Account); err != nil {
+				return receipt, err
+			}
+			accounts[target.Account] = true
+		}
+		found := orders[key]
+		if receipt.count(found, o) {
+			continue
+		}
+		if err := batch.publish(ordersSubject+key, body, found.seq, func(err error) error {
+			if err == nil {
+				receipt.Ordered++
+				return nil
+			}
+			return f.orderOne(ctx, key, o, err, &receipt)
+		}); err != nil {
+			return receipt, err
+		}
+	}
+	if position < 0 {
+		return receipt, invalid("Start", "Targets", "must not be empty")
+	}
+	return receipt, nil
+}
+
+// count counts a target whose order stands, and reports whether it does.
+func (r *Receipt) count(found wanted, o order) bool {
+	switch {
+	case found.order == nil || found.Number < o.Number:
+		return false
+	case found.Number == o.Number:
+		r.Resumed++
+	default:
+		r.Superseded++
+	}
+	return true
+}
+
+// orderOne orders o for a target whose order could not be published because of cause.
+func (f *Fleet) orderOne(ctx context.Context, key string, o order, cause error, receipt *Receipt) error {
+	for start := time.Now(); ctx.Err() == nil && time.Since(start) < 30*time.Second; pause(ctx, 100*time.Millisecond) {
+		found, err := f.lastOrder(ctx, key)
+		if err == nil || errors.Is(err, ErrNoInstance) {
+			if err == nil && found.Number == o.Number && !isConflict(cause) {
+				receipt.Ordered++ // only the acknowledgement was lost
+				return nil
+			}
+			if receipt.count(found, o) {
+				return nil
+			}
+			if err = f.publish(ctx, ordersSubject+key, encode(o), found.seq); err == nil {
+				receipt.Ordered++
+				return nil
+			}
+		}
+		cause = err
+	}
+	return engineError(ctx, "ordering", cause)
+}

@@ -1,0 +1,333 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/zapi-go/zapi"
+)
+
+// Resolver finds the credentials of an instance. It is called for each attempt, from many goroutines. [ErrNoInstance]
+// parks the order; after any other error it is tried again. It must return when ctx is done. The text of the error goes to
+// the logger, so keep secrets out of it.
+type Resolver interface {
+	Credentials(ctx context.Context, t Target) (zapi.Credentials, error)
+}
+
+// WorkOption changes a default of [Fleet.Work].
+type WorkOption func(*workSettings) error
+
+type workSettings struct {
+	client            []zapi.Option
+	perAccount, total int
+	applyTimeout      time.Duration
+	backoff           backoff
+}
+
+// WithClient passes options to [zapi.NewClient], such as [zapi.WithBaseURL]. Retries inside the client are always off, as
+// Work itself tries again.
+func WithClient(opts ...zapi.Option) WorkOption {
+	return func(s *workSettings) error {
+		s.client = append(s.client, opts...)
+		return nil
+	}
+}
+
+// WithCalls bounds the calls in flight of this worker, per account and in all. The default is 16 and 64.
+func WithCalls(perAccount, total int) WorkOption {
+	return func(s *workSettings) error {
+		if perAccount < 1 || perAccount > total || total > 5_000 {
+			return invalid("Work", "WithCalls", "must be 1 ≤ perAccount ≤ total ≤ 5,000")
+		}
+		s.perAccount, s.total = perAccount, total
+		return nil
+	}
+}
+
+// WithApplyTimeout bounds one call of [zapi.Client.Apply], and the resolver's with it. It is also for how long the
+// instance of a worker that crashed stays claimed. The default is a minute; the least is a second.
+func WithApplyTimeout(d time.Duration) WorkOption {
+	return func(s *workSettings) error {
+		if d < time.Second || d > time.Hour {
+			return invalid("Work", "WithApplyTimeout", "must be a second to an hour")
+		}
+		s.applyTimeout = d
+		return nil
+	}
+}
+
+// WithAttempts bounds the attempts of an order until it is parked, and the waits between them: between half and all of minWait,
+// doubled with each attempt up to maxWait. The default is 8 attempts, 5 seconds and 15 minutes. A 429 does not count.
+func WithAttempts(n int, minWait, maxWait time.Duration) WorkOption {
+	return func(s *workSettings) error {
+		if n < 1 || minWait <= 0 || maxWait < minWait || maxWait > 24*time.Hour {
+			return invalid("Work", "WithAttempts", "must be n ≥ 1 and 0 < minWait ≤ maxWait ≤ 24 hours")
+		}
+		s.backoff = backoff{n, minWait, maxWait}
+		return nil
+	}
+}
+
+// Work applies orders until ctx or f ends: it takes no new ones then, ends the calls that are in flight, and returns nil, or
+// [ErrClosed]. Any number of calls and processes can work at the same time.
+//
+// Its error is a [*zapi.ValidationError] for an option, or [ErrEngine] when the engine cannot be reached at the start.
+// Later it waits for the engine to come back.
+func (f *Fleet) Work(ctx context.Context, r Resolver, opts ...WorkOption) error {
+	const op = "Work"
+	if r == nil {
+		return invalid(op, "r", "must not be nil")
+	}
+	s := workSettings{perAccount: 16, total: 64, applyTimeout: time.Minute, backoff: backoff{8, 5 * time.Second, 15 * time.Minute}}
+	for _, opt := range opts {
+		if opt == nil {
+			return invalid(op, "opts", "must not hold nil")
+		}
+		if err := opt(&s); err != nil {
+			return err
+		}
+	}
+	// These credentials are never used: each call gets those of its instance.
+	none := zapi.Credentials{InstanceID: "none", Token: "none", ClientToken: "none"}
+	base, err := zapi.NewClient(none, append(s.client, zapi.WithRetry(zapi.RetryPolicy{}), zapi.WithMiddleware(refuseLate))...)
+	if err != nil {
+		return err
+	}
+	ctx, end, err := f.begin(ctx, op)
+	if err != nil {
+		return err
+	}
+	defer end()
+	w := &worker{
+		Fleet: f, workSettings: s, base: base, resolver: r, name: workerName(),
+		slots: make(chan struct{}, s.total), hands: make(chan struct{}, inHand(s.total)), suspects: make(chan struct{}, 1),
+		held: make(map[jetstream.Msg]struct{}),
+	}
+	return w.run(ctx)
+}
+
+// inHand is how many orders are held for so many calls, so that the engine's part does not keep the API waiting.
+func inHand(calls int) int { return calls + (calls+1)/2 }
+
+var workers atomic.Int64
+
+// workerName is unique among the workers that run.
+func workerName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s/%d/%d", host, os.Getpid(), workers.Add(1))
+}
+
+// worker is one call of Work.
+type worker struct {
+	*Fleet
+	workSettings
+	base     *zapi.Client
+	resolver Resolver
+	name     string
+	policies sync.Map      // key to zapi.Policy
+	slots    chan struct{} // one for each call in flight
+	hands    chan struct{} // one for each order in hand
+	suspects chan struct{} // orders that may end workers go one at a time, so that one takes no others with it
+
+	mu   sync.Mutex
+	held map[jetstream.Msg]struct{} // what is in hand
+}
+
+func (w *worker) run(ctx context.Context) error {
+	var loops, support sync.WaitGroup
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	support.Go(func() { w.heartbeats(background) })
+	support.Go(func() { w.sweeps(ctx) })
+	accounts := make(map[string]*account)
+	wait := 250 * time.Millisecond
+	for first := true; ctx.Err() == nil; first = false {
+		for m, err := range w.read(ctx, accountBucket, true) {
+			switch {
+			case err != nil && first && len(accounts) == 0 && ctx.Err() == nil:
+				stop()
+				support.Wait()
+				return err
+			case err != nil:
+				w.warn(ctx, "cannot read the accounts", err)
+			case m.key == "":
+			case accounts[m.key] != nil:
+				accounts[m.key].pacer.set(decodePace(m.data))
+			default:
+				a := w.newAccount(m.key, decodePace(m.data))
+				accounts[m.key] = a
+				loops.Go(func() { w.loop(ctx, a) })
+			}
+		}
+		pause(ctx, wait)
+		wait = min(2*wait, 5*time.Second)
+	}
+	loops.Wait()
+	stop()
+	support.Wait()
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = w.nc.FlushWithContext(flush)     // acknowledgements that are lost are only sent again
+	if context.Cause(ctx) == ErrClosed { //nolint:errorlint // the very cause that Close sets
+		return ErrClosed
+	}
+	return nil
+}
+
+func (w *worker) warn(ctx context.Context, msg string, err error, args ...any) {
+	if ctx.Err() == nil {
+		w.log.WarnContext(ctx, msg, append(args, "worker", w.name, "error", err)...)
+	}
+}
+
+// account is what a worker has of an account.
+type account struct {
+	name  string
+	pacer *pacer
+	slots chan struct{}
+	hands chan struct{}
+}
+
+func (w *worker) newAccount(name string, pace Pace) *account {
+	return &account{
+		name:  name,
+		pacer: &pacer{connection: w.connection, account: name, pace: pace},
+		slots: make(chan struct{}, w.perAccount),
+		hands: make(chan struct{}, inHand(w.perAccount)),
+	}
+}
+
+// loop pulls the orders of an account, as many as there are free hands, and handles each on its own.
+func (w *worker) loop(ctx context.Context, a *account) {
+	var handlers sync.WaitGroup
+	defer handlers.Wait()
+	wait := 250 * time.Millisecond
+	var consumer jetstream.Consumer
+	for ctx.Err() == nil {
+		got, err := 0, error(nil)
+		if consumer == nil {
+			consumer, err = w.orders.Consumer(ctx, consumerOf(a.name))
+		}
+		if err == nil {
+			got, err = w.pull(ctx, a, consumer, &handlers)
+		}
+		if err == nil || got > 0 {
+			wait = 250 * time.Millisecond
+			continue
+		}
+		w.warn(ctx, "cannot pull orders", err, "account", a.name)
+		consumer = nil
+		pause(ctx, wait)
+		wait = min(2*wait, 5*time.Second)
+	}
+}
+
+// pull makes one request for orders. It returns how many came.
+func (w *worker) pull(ctx context.Context, a *account, consumer jetstream.Consumer, handlers *sync.WaitGroup) (got int, err error) {
+	free := acquire(ctx, a.hands)
+	if free == 0 {
+		return 0, nil
+	}
+	// All accounts together may have more hands than this worker: leave what it cannot hold to others.
+	n := min(free, max(1, cap(w.hands)-len(w.hands)))
+	defer func() {
+		for range free - got {
+			<-a.hands
+		}
+	}()
+	fetch, cancel := context.WithTimeout(ctx, w.timing.fetch)
+	defer cancel()
+	orders, err := consumer.Fetch(n, jetstream.FetchContext(fetch))
+	if err != nil {
+		return 0, err
+	}
+	for m := range orders.Messages() {
+		got++
+		w.hold(m)
+		w.hands <- struct{}{}
+		handlers.Go(func() {
+			defer func() {
+				w.release(m)
+				<-w.hands
+				<-a.hands
+			}()
+			w.handle(ctx, a, m)
+		})
+	}
+	if fetch.Err() != nil {
+		return got, nil
+	}
+	return got, orders.Error()
+}
+
+// acquire waits for one hand, and takes all that are free then.
+func acquire(ctx context.Context, hands chan struct{}) (n int) {
+	select {
+	case hands <- struct{}{}:
+		n++
+	case <-ctx.Done():
+		return 0
+	}
+	for n < cap(hands) {
+		select {
+		case hands <- struct{}{}:
+			n++
+		default:
+			return n
+		}
+	}
+	return n
+}
+
+func (w *worker) hold(m jetstream.Msg) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.held[m] = struct{}{}
+}
+
+func (w *worker) release(m jetstream.Msg) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.held, m)
+}
+
+// heartbeats keeps what is in hand from being given to another worker.
+func (w *worker) heartbeats(ctx context.Context) {
+	ticker := time.NewTicker(w.timing.ackWait / 3)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		w.mu.Lock()
+		held := make([]jetstream.Msg, 0, len(w.held))
+		for m := range w.held {
+			held = append(held, m)
+		}
+		w.mu.Unlock()
+		for _, m := range held {
+			_ = m.InProgress() // one that is lost is followed by another
+		}
+	}
+}
+
+// giveBack makes the engine deliver an order again after d.
+func giveBack(m jetstream.Msg, d time.Duration) {
+	_ = m.NakWithDelay(max(d, 20*time.Millisecond)) // if it is lost, AckWait does the same
+}
+
+// soon is a short wait for when another worker was faster.
+func soon() time.Duration {
+	return 50*time.Millisecond + rand.N(200*time.Millisecond)
+}

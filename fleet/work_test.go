@@ -1,0 +1,379 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zapi-go/zapi"
+)
+
+func TestRolloutReachesEveryInstance(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, f *Fleet) {
+		api := newAPI(t, map[string]int{"acme": 150, "globex": 50})
+		fullSpeed(t, f, api.targets)
+		work(t, f, api)
+		work(t, f, api)
+		assert.Equal(t, Receipt{Ordered: 200}, start(t, f, "r", policies[1], api.targets))
+		p := finish(t, f, "r")
+		assert.Equal(t, 200, p.Applied)
+		assert.Equal(t, 200, p.Total)
+		assert.Zero(t, newestWins(t, api.Requests(), api.targets, 1))
+	})
+}
+
+// Rollouts that overlap, while four workers are slow: the newest wins everywhere.
+func TestOverlappingRollouts(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, f *Fleet) {
+		api := newAPI(t, map[string]int{"acme": 100})
+		var n atomic.Int64
+		api.before = func(string, string) (*reply, error) {
+			time.Sleep(time.Duration(n.Add(1)%4) * 20 * time.Millisecond)
+			return nil, nil
+		}
+		fullSpeed(t, f, api.targets)
+		for range 4 {
+			work(t, f, api)
+		}
+		for i, name := range []string{"a", "b", "c"} {
+			start(t, f, name, policies[i], api.targets)
+			time.Sleep(60 * time.Millisecond)
+		}
+		p := finish(t, f, "c")
+		assert.Equal(t, 100, p.Applied)
+		newestWins(t, api.Requests(), api.targets, 2)
+		for _, name := range []string{"a", "b"} {
+			p := finish(t, f, name)
+			assert.Equal(t, Progress{Total: 100, Superseded: 100}, Progress{Total: p.Total, Superseded: p.Superseded}, name)
+		}
+	})
+}
+
+// A worker that was stopped for longer than its claim sends an old request; the newest policy is ordered again.
+func TestLateRequestIsRepaired(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, f *Fleet) {
+		api := newAPI(t, map[string]int{"acme": 1})
+		fullSpeed(t, f, api.targets)
+		stopped, proceed := make(chan struct{}), make(chan struct{})
+		var first atomic.Bool
+		api.before = func(string, string) (*reply, error) {
+			if first.CompareAndSwap(false, true) {
+				close(stopped)
+				<-proceed // behind every check: the request goes out
+			}
+			return nil, nil
+		}
+		work(t, f, api, WithApplyTimeout(time.Second))
+		work(t, f, api, WithApplyTimeout(time.Second))
+		start(t, f, "old", policies[0], api.targets)
+		<-stopped
+		start(t, f, "new", policies[1], api.targets)
+		assert.Equal(t, 1, finish(t, f, "new").Applied)
+		assert.Equal(t, zapi.VisibilityContacts, api.Settings(api.targets[0].Instance).LastSeen.Visibility)
+		close(proceed)
+		assert.Eventually(t, func() bool { return api.calls.Load() >= 3 }, 10*time.Second, 10*time.Millisecond, "ordered again")
+		finish(t, f, "new")
+		assert.Equal(t, zapi.VisibilityContacts, api.Settings(api.targets[0].Instance).LastSeen.Visibility)
+	})
+}
+
+// An order of the policy that is being applied needs no call.
+func TestSamePolicyIsMerged(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, f *Fleet) {
+		api := newAPI(t, map[string]int{"acme": 5})
+		fullSpeed(t, f, api.targets)
+		proceed := make(chan struct{})
+		api.before = func(string, string) (*reply, error) {
+			<-proceed
+			return nil, nil
+		}
+		work(t, f, api)
+		start(t, f, "a", policies[0], api.targets)
+		assert.Eventually(t, func() bool { return api.calls.Load() == 5 }, 10*time.Second, 10*time.Millisecond)
+		start(t, f, "b", policies[0], api.targets)
+		close(proceed)
+		assert.Equal(t, 5, finish(t, f, "b").Applied)
+		assert.EqualValues(t, 5, api.calls.Load())
+	})
+}
+
+func TestFailures(t *testing.T) {
+	t.Parallel()
+	answer := func(status int, times int64) func() (*reply, error) {
+		var n atomic.Int64
+		return func() (*reply, error) {
+			if n.Add(1) > times {
+				return nil, nil
+			}
+			return &reply{status: status}, nil
+		}
+	}
+	type row struct {
+		name     string
+		before   func() (*reply, error)
+		resolves func(*fakeAPI) func(Target) (zapi.Credentials, error)
+		want     Status // State, Kind, Error, Attempts
+		retried  State  // after Retry, when it was parked
+	}
+	rows := []row{
+		{name: "503 twice", before: answer(503, 2), want: Status{State: Applied, Attempts: 2}},
+		{name: "503 always", before: answer(503, 3), want: Status{State: Parked, Kind: "exhausted", Error: "unavailable: lastSeen: privacy/last-seen: 503", Attempts: 3}, retried: Applied},
+		{name: "no response", before: func() func() (*reply, error) {
+			var n atomic.Int64
+			return func() (*reply, error) {
+				if n.Add(1) > 1 {
+					return nil, nil
+				}
+				return nil, errors.New("reset")
+			}
+		}(), want: Status{State: Applied, Attempts: 1}},
+		{name: "403 once", before: answer(403, 1), want: Status{State: Parked, Kind: "unauthorized", Error: "lastSeen: privacy/last-seen: 403", Attempts: 1}, retried: Applied},
+		{name: "404", before: answer(404, 9), want: Status{State: Parked, Kind: "not found", Error: "lastSeen: privacy/last-seen: 404", Attempts: 1}, retried: Parked},
+		{name: "the API panics", before: func() (*reply, error) { panic("at the disco") }, want: Status{State: Parked, Kind: "panic", Attempts: 1}, retried: Parked},
+		{name: "the resolver panics", resolves: func(*fakeAPI) func(Target) (zapi.Credentials, error) {
+			return func(Target) (zapi.Credentials, error) { panic("at the disco") }
+		}, want: Status{State: Parked, Kind: "panic", Attempts: 1}, retried: Parked},
+		{name: "an unknown instance", resolves: func(*fakeAPI) func(Target) (zapi.Credentials, error) {
+			return func(Target) (zapi.Credentials, error) { return zapi.Credentials{}, ErrNoInstance }
+		}, want: Status{State: Parked, Kind: "no instance", Attempts: 1}, retried: Parked},
+		{name: "credentials without a token", resolves: func(*fakeAPI) func(Target) (zapi.Credentials, error) {
+			return func(t Target) (zapi.Credentials, error) { return zapi.Credentials{InstanceID: t.Instance}, nil }
+		}, want: Status{State: Parked, Kind: "invalid argument", Error: "ForInstance: Token", Attempts: 1}, retried: Parked},
+		{name: "the resolver fails once", resolves: func(api *fakeAPI) func(Target) (zapi.Credentials, error) {
+			var n atomic.Int64
+			return func(t Target) (zapi.Credentials, error) {
+				if n.Add(1) == 1 {
+					return zapi.Credentials{}, errors.New("database is away")
+				}
+				creds, _ := api.creds.Load(t.Instance)
+				return creds.(zapi.Credentials), nil
+			}
+		}, want: Status{State: Applied, Attempts: 1}},
+	}
+	f := open(t, Embedded(t.TempDir()))
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			api := newAPI(t, map[string]int{"acme": 1})
+			if row.before != nil {
+				api.before = func(string, string) (*reply, error) { return row.before() }
+			}
+			if row.resolves != nil {
+				api.resolves = row.resolves(api)
+			}
+			target := api.targets[0]
+			name := "r" + target.Instance
+			start(t, f, name, policies[1], api.targets)
+			fullSpeed(t, f, api.targets)
+			stop := work(t, f, api)
+			defer stop()
+			finish(t, f, name)
+			got, err := f.Status(t.Context(), target)
+			require.NoError(t, err)
+			assert.NotEmpty(t, got.Worker)
+			assert.WithinDuration(t, time.Now(), got.At, 10*time.Second)
+			row.want.Target, row.want.Rollout, row.want.Worker, row.want.At = target, name, got.Worker, got.At
+			assert.Equal(t, row.want, got)
+			if row.want.State != Parked {
+				return
+			}
+			n, err := f.Retry(t.Context(), Filter{Rollout: name})
+			require.NoError(t, err)
+			assert.Equal(t, 1, n)
+			finish(t, f, name)
+			got, err = f.Status(t.Context(), target)
+			require.NoError(t, err)
+			assert.Equal(t, row.retried, got.State)
+		})
+	}
+}
+
+// A 429 makes all workers of the account wait, does not count as an attempt, and leaves other accounts alone.
+func TestRateLimited(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, f *Fleet) {
+		api := newAPI(t, map[string]int{"acme": 60, "globex": 20})
+		const hold = 4 * time.Second
+		accounts := map[string]string{}
+		for _, target := range api.targets {
+			accounts[target.Instance] = target.Account
+		}
+		var limited, sent atomic.Int64
+		var since atomic.Pointer[time.Time]
+		api.before = func(instance, _ string) (*reply, error) {
+			if accounts[instance] != "acme" {
+				return nil, nil
+			}
+			if n := sent.Add(1); n >= 10 && n < 14 {
+				now := time.Now()
+				since.CompareAndSwap(nil, &now)
+				return &reply{http.StatusTooManyRequests, http.Header{"Retry-After": {"4"}}}, nil
+			}
+			// What has been let through by then may still go: a slice of 250 ms, or more where all is slow.
+			if at := since.Load(); at != nil && time.Since(*at) > 2*time.Second && time.Since(*at) < hold {
+				limited.Add(1)
+			}
+			return nil, nil
+		}
+		require.NoError(t, f.SetPace(t.Context(), "acme", Pace{PerSecond: 50, Burst: 1}))
+		require.NoError(t, f.SetPace(t.Context(), "globex", Pace{PerSecond: 1000, Burst: 1}))
+		work(t, f, api, WithCalls(4, 64))
+		work(t, f, api, WithCalls(4, 64))
+		start(t, f, "r", policies[1], api.targets)
+		p := finish(t, f, "r")
+		assert.Equal(t, 80, p.Applied)
+		assert.Zero(t, limited.Load(), "requests while the account was held")
+		for s, err := range f.Statuses(t.Context(), Filter{Account: "acme"}) {
+			require.NoError(t, err)
+			assert.Zero(t, s.Attempts)
+		}
+	})
+}
+
+// All workers together stay within the pace.
+func TestPace(t *testing.T) {
+	t.Parallel()
+	seconds := 3
+	if os.Getenv("FLEET_TEST_LONG") != "" {
+		seconds = 10
+	}
+	onEachEngine(t, func(t *testing.T, f *Fleet) {
+		const rate, burst = 100, 10
+		api := newAPI(t, map[string]int{"acme": rate*(seconds+1) + 50})
+		require.NoError(t, f.SetPace(t.Context(), "acme", Pace{PerSecond: rate, Burst: burst}))
+		start(t, f, "r", policies[1], api.targets)
+		api.calls.Store(0)
+		for range 4 {
+			work(t, f, api)
+		}
+		assert.Eventually(t, func() bool { return api.calls.Load() > 0 }, 10*time.Second, time.Millisecond)
+		time.Sleep(500 * time.Millisecond) // the first burst
+		before := api.calls.Load()
+		time.Sleep(time.Duration(seconds) * time.Second)
+		sent := api.calls.Load() - before
+		t.Logf("%d requests in %d s at a pace of %d/s", sent, seconds, rate)
+		slack := 1.05
+		if seconds < 10 {
+			slack = 1.12 // a slice that falls on the edge weighs more
+		}
+		assert.LessOrEqual(t, float64(sent), slack*float64(rate*seconds))
+		assert.GreaterOrEqual(t, float64(sent), 0.3*float64(rate*seconds), "and they use it, even on a busy machine")
+	})
+}
+
+// What a worker has not begun when it ends goes to another one at once; what it has begun ends.
+func TestWorkerEnds(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, f *Fleet) {
+		api := newAPI(t, map[string]int{"acme": 60})
+		api.before = func(string, string) (*reply, error) {
+			time.Sleep(100 * time.Millisecond)
+			return nil, nil
+		}
+		fullSpeed(t, f, api.targets)
+		start(t, f, "r", policies[1], api.targets)
+		stop := work(t, f, api, WithCalls(8, 8))
+		assert.Eventually(t, func() bool { return api.calls.Load() > 20 }, 10*time.Second, time.Millisecond)
+		stop()
+		assert.Eventually(t, func() bool { // once the replica that is asked has caught up
+			p, err := f.Progress(t.Context(), "r")
+			return err == nil && p.Applying == 0
+		}, 5*time.Second, 10*time.Millisecond)
+		work(t, f, api, WithCalls(8, 8))
+		finish(t, f, "r")
+		assert.Zero(t, newestWins(t, api.Requests(), api.targets, 1))
+	})
+}
+
+// The sweep orders again what the engine has forgotten.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, f *Fleet) {
+		api := newAPI(t, map[string]int{"acme": 20})
+		fullSpeed(t, f, api.targets)
+		start(t, f, "r", policies[1], api.targets)
+		later := time.Now().Add(2 * f.timing.sweepEvery)
+		n, err := f.sweep(t.Context(), later)
+		require.NoError(t, err)
+		assert.Zero(t, n, "the engine will deliver them")
+		consumer, err := f.orders.Consumer(t.Context(), consumerOf("acme"))
+		require.NoError(t, err)
+		batch, err := consumer.Fetch(10)
+		require.NoError(t, err)
+		for m := range batch.Messages() {
+			require.NoError(t, m.DoubleAck(t.Context())) // as if the engine had lost ten orders
+		}
+		work(t, f, api)
+		assert.Eventually(t, func() bool {
+			p, err := f.Progress(t.Context(), "r")
+			return err == nil && p.Applied == 10
+		}, 10*time.Second, 50*time.Millisecond)
+		n, err = f.sweep(t.Context(), time.Now())
+		require.NoError(t, err)
+		assert.Zero(t, n, "they are not old enough")
+		assert.Eventually(t, func() bool { // until the engine has counted the acknowledgements
+			later = later.Add(2 * f.timing.sweepEvery)
+			n, err = f.sweep(t.Context(), later)
+			require.NoError(t, err)
+			return n > 0
+		}, 10*time.Second, 50*time.Millisecond)
+		assert.Equal(t, 10, n)
+		assert.Equal(t, 20, finish(t, f, "r").Applied)
+	})
+}
+
+// Of two sweeps, one does it.
+func TestOneSweepAtATime(t *testing.T) {
+	t.Parallel()
+	f := open(t, Embedded(t.TempDir()))
+	_, err := f.sweep(t.Context(), time.Now())
+	require.NoError(t, err)
+	_, first, err := f.get(t.Context(), rolloutBucket, sweepKey)
+	require.NoError(t, err)
+	_, err = f.sweep(t.Context(), time.Now())
+	require.NoError(t, err)
+	_, second, err := f.get(t.Context(), rolloutBucket, sweepKey)
+	require.NoError(t, err)
+	assert.NotZero(t, first)
+	assert.Equal(t, first, second)
+}
+
+func TestWorkRefuses(t *testing.T) {
+	t.Parallel()
+	f := open(t, Embedded(t.TempDir()))
+	api := newAPI(t, nil)
+	for _, row := range []struct {
+		name     string
+		resolver Resolver
+		option   WorkOption
+		want     string
+	}{
+		{"no resolver", nil, nil, "zapi: Work: r: must not be nil"},
+		{"a nil option", api, nil, "zapi: Work: opts: must not hold nil"},
+		{"no calls", api, WithCalls(0, 1), "zapi: Work: WithCalls: must be 1 ≤ perAccount ≤ total ≤ 5,000"},
+		{"more calls per account than in all", api, WithCalls(2, 1), "zapi: Work: WithCalls: must be 1 ≤ perAccount ≤ total ≤ 5,000"},
+		{"a short apply", api, WithApplyTimeout(time.Millisecond), "zapi: Work: WithApplyTimeout: must be a second to an hour"},
+		{"no attempts", api, WithAttempts(0, 1, 1), "zapi: Work: WithAttempts: must be n ≥ 1 and 0 < minWait ≤ maxWait ≤ 24 hours"},
+		{"waits the wrong way round", api, WithAttempts(1, 2, 1), "zapi: Work: WithAttempts: must be n ≥ 1 and 0 < minWait ≤ maxWait ≤ 24 hours"},
+		{"an option of the client", api, WithClient(zapi.WithTimeout(-1)), "zapi: NewClient: WithTimeout: must not be negative"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			err := f.Work(ctx, row.resolver, row.option)
+			assert.EqualError(t, err, row.want)
+			assert.ErrorIs(t, err, zapi.ErrInvalidArgument)
+		})
+	}
+}
