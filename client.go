@@ -65,9 +65,6 @@ func (c Credentials) validate(op string, clientTokenOptional bool) error {
 	return nil
 }
 
-// isUnprintable reports whether r is a space or not printable ASCII. Pasted text may hold such characters.
-func isUnprintable(r rune) bool { return r <= ' ' || r > '~' }
-
 // A Client sets the privacy of one instance. It is immutable and safe for concurrent use. [NewClient] and
 // [Client.ForInstance] return one. Printing it shows only the instance ID.
 type Client struct {

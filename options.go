@@ -334,6 +334,9 @@ func parseBaseURL(rawURL string, insecureHTTP bool) (base *url.URL, reason strin
 	return base, ""
 }
 
+// isUnprintable reports whether r is a space or not printable ASCII. Pasted text may hold such characters.
+func isUnprintable(r rune) bool { return r <= ' ' || r > '~' }
+
 // isPort reports whether port is empty or a port that can be dialed.
 func isPort(port string) bool {
 	n, err := strconv.ParseUint(port, 10, 16)
