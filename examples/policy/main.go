@@ -17,7 +17,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/signal"
 	"strings"
@@ -115,27 +114,13 @@ func connect(server *zapitest.Server) (*zapi.Client, []instance, error) {
 		{"returns", server.AddInstance(), nil},
 	}
 	instances[2].creds.ClientToken = "FORGOTTEN"
-	client, err := server.Client(zapi.WithMiddleware(rejectPhoto(instances[4].creds.InstanceID)))
+	warehouse := instances[4].creds.InstanceID
+	server.FailWhen(func(r zapitest.Request) bool {
+		return r.InstanceID == warehouse && r.Op == "privacy/photo"
+	}, zapitest.Answer{Body: `{"success": false, "message": "the number is not connected"}`})
+	client, err := server.Client()
 	return client, instances, err
 }
-
-// rejectPhoto responds for the API: server.FailNext would hit whichever instance happens to come next.
-func rejectPhoto(instanceID string) func(http.RoundTripper) http.RoundTripper {
-	return func(next http.RoundTripper) http.RoundTripper {
-		return roundTripper(func(req *http.Request) (*http.Response, error) {
-			path := req.URL.Path
-			if !strings.HasPrefix(path, "/instances/"+instanceID+"/") || !strings.HasSuffix(path, "/privacy/photo") {
-				return next.RoundTrip(req)
-			}
-			const body = `{"success": false, "message": "the number is not connected"}`
-			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(body)), Request: req}, nil
-		})
-	}
-}
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
 // applyAll returns what happened to each instance, in their order.
 func applyAll(ctx context.Context, client *zapi.Client, policy zapi.Policy, instances []instance) []error {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -135,15 +133,13 @@ func TestOnlyAFewAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var underWay atomic.Int32
 		release := make(chan struct{})
-		hold := func(http.RoundTripper) http.RoundTripper {
-			return roundTripper(func(req *http.Request) (*http.Response, error) {
-				underWay.Add(1)
-				<-release
-				return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(`{"success": true}`)), Request: req}, nil
-			})
+		hold := func(context.Context, zapi.Call, func(context.Context) error) error {
+			underWay.Add(1)
+			<-release
+			return nil
 		}
 		creds := zapi.Credentials{InstanceID: "instance", Token: "token", ClientToken: "client-token"}
-		client, err := zapi.NewClient(creds, zapi.WithMiddleware(hold))
+		client, err := zapi.NewClient(creds, zapi.WithInterceptor(hold))
 		require.NoError(t, err)
 		instances := slices.Repeat([]instance{{name: "sales", creds: creds}}, 2*parallel)
 
