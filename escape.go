@@ -2,13 +2,12 @@ package zapi
 
 import (
 	"html"
-	"slices"
 	"strconv"
 	"strings"
 )
 
 const (
-	escapeMarks = `%&\\`
+	escapeMarks = `%&\`
 	maxNesting  = 4 // such as HTML in JSON in a URL in JSON
 )
 
@@ -34,8 +33,7 @@ func unescapeOnce(text string, offsets []int32) (string, []int32) {
 		return text, offsets
 	}
 	plain := make([]byte, 0, len(text))
-	kept := offsets[:0:0]
-	kept = slices.Grow(kept, len(offsets))
+	kept := make([]int32, 0, len(offsets))
 	for i := 0; i < len(text); {
 		char, length := escapeAt(text[i:])
 		plain, kept = append(plain, char), append(kept, offsets[i])
