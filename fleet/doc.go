@@ -54,7 +54,7 @@ package fleet
 // How an order flows through the files:
 //
 //	orders.go    Start writes orders, each with the sequence that it expects to replace
-//	cancel.go    Cancel takes orders back, Retry writes them again
+//	cancel.go    Cancel withdraws orders, Retry writes them again
 //	batch.go     many writes at once
 //	work.go      pull loops take orders from the engine and keep them by heartbeats
 //	decide.go    pure functions: what to do with an order, and what an outcome means
