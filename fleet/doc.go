@@ -27,8 +27,8 @@
 // token, is parked with its reason until [Fleet.Retry]. An order that [Fleet.Cancel] withdrew, or that a newer one
 // replaced, is superseded.
 //
-// Every write of a status expects the revision that the worker has read, so if two workers have the same
-// order, only one goes on. A claim also holds a time, the fence, after which the worker sends no more requests. A newer
+// Every write of a status expects the revision that the worker has read, so if two workers have the same order, only one
+// goes on. A claim also holds a time, the fence, after which the worker sends no more requests. A newer
 // order waits for that time, so no late request of an older policy follows one of a newer policy.
 //
 // # Promises
@@ -37,7 +37,7 @@
 //   - A call may be repeated after a crash: at most those that the worker had in hand. Each sets the same values again.
 //   - The newest order of an instance wins. A process that was stopped for longer than its claim lasts sends nothing more; if it
 //     was stopped while it was sending, the newest policy is ordered again.
-//   - A setting that is changed by other means is not noticed; a new rollout sets it again.
+//   - Changes by other means are not noticed; a new rollout sets the policy again.
 //   - The clocks of the workers must agree within 15 seconds.
 //
 // # Pace
