@@ -29,8 +29,8 @@
 //
 // # Failures
 //
-// [Server.FailNext] and [Server.FailWhen] replace the responses to some requests. Unless the response has
-// a Retry-After, a client of [Server.Client] tries again within milliseconds. [Server.Requests] returns the requests that arrived.
+// [Server.FailNext] and [Server.FailWhen] replace the responses to some requests. Unless the response has a Retry-After,
+// a client of [Server.Client] tries again within milliseconds. [Server.Requests] returns the requests that arrived.
 package zapitest
 
 import (
