@@ -12,7 +12,7 @@ import (
 )
 
 // DisallowedContacts returns the blacklist of one setting as the API lists it: phones, or private ids digits@lid.
-// An empty list is not nil. The list does not tell whether the setting uses it now; the API has no way to ask.
+// An empty list is not nil. Whether the setting uses the list at present cannot be read from the API.
 //
 // scope is [BlacklistLastSeen], [BlacklistPhoto], [BlacklistDescription] or [BlacklistGroupAdd].
 // The error is a [*ValidationError], an [*APIError] or a [*TransportError].
@@ -42,20 +42,21 @@ var errNoList = errors.New("an interceptor returned nil without a response")
 // ReplaceBlacklist makes want the whole blacklist of one setting, sets the setting to CONTACT_BLACKLIST, and returns
 // what it changed. If the setting was NONE, it becomes visible to all contacts that are not in want.
 //
-// It reads the list, compares both as sets and sends the difference in one request. If there is none, it still sends
-// an empty change, as the API does not tell whether the setting uses its list.
+// It reads the list, compares both as sets and sends the difference in one request. Without a difference, it still
+// sends the request, as the setting may have had another value.
 //
 // scope is as for [Client.DisallowedContacts]. want is checked like the phones of a [BlacklistChange] and may name a
 // contact twice. Phones are compared as the API lists them: for a Brazilian number with the ninth digit, such as
-// 5544991111111, it may list 554491111111, and want must then name that. Entries that are empty or only spaces are skipped.
+// 5544991111111, it may list 554491111111, and want must then contain that form. Listed contacts that are empty or only
+// spaces are ignored.
 //
-// A private id, digits@lid, is a contact of its own: the API does not tell its phone. Put it into want
-// as DisallowedContacts returns it, or it is removed. Removals are sent before additions, so that a contact wanted
-// under its phone stays when its private id goes.
+// A private id, digits@lid, counts as a contact of its own, as the API does not reveal its phone. Put it into want as
+// DisallowedContacts returns it, or it is removed. Removals are sent before additions: if a contact is listed by its
+// private id and wanted by its phone, it stays on the list.
 //
 // The error is a [*ValidationError], an [*APIError] or a [*TransportError], and the difference is then empty. The call
-// can be repeated after any failure. If two callers replace a list at once, or a request that timed out arrives late,
-// the last request wins for each contact; repeat the call to be sure of the whole list.
+// can be repeated after any failure. If two callers replace a list at the same time, or a request that timed out arrives
+// late, the last request wins for each contact; repeat the call to be sure of the whole list.
 //
 // GET /privacy/disallowed-contacts, then POST to the route of the setting,
 // https://developer.z-api.io/en/privacy/get-disallowed-contacts
@@ -95,7 +96,7 @@ type groupAddRequest struct {
 	Blacklist  []wireChange `json:"contactsBlacklist,omitzero"`
 }
 
-// wireChange is a [BlacklistChange] that was validated, its phone in the wire form.
+// wireChange is a validated [BlacklistChange] with its phone in the wire form.
 type wireChange struct {
 	Action string `json:"action"`
 	Phone  string `json:"phone"`
@@ -129,8 +130,8 @@ func decodeContacts(raw json.RawMessage) ([]string, error) {
 	return contacts, nil
 }
 
-// diffContacts returns what turns the list into the wanted set. Listed contacts of unknown form are removed as they stand;
-// empty ones, and those of only spaces, are skipped.
+// diffContacts returns the changes that turn listed into the set of wanted. Listed contacts of unknown form are removed
+// exactly as listed; empty ones, and those of only spaces, are skipped.
 func diffContacts(listed, wanted []string) BlacklistDiff {
 	missing := make(map[string]bool, len(wanted)) // false once it is listed or added
 	for _, contact := range wanted {
@@ -174,8 +175,8 @@ func (d BlacklistDiff) changes() []wireChange {
 	return changes
 }
 
-// normalizeChanges returns changes in their wire form, each contact once. The result is nil, and omitted on the wire,
-// unless the setting takes a blacklist.
+// normalizeChanges returns changes in their wire form, each contact once. Unless takesBlacklist, the result is nil and
+// omitted on the wire.
 func (parse phoneParser) normalizeChanges(op string, takesBlacklist bool, changes []BlacklistChange) ([]wireChange, error) {
 	if !takesBlacklist {
 		if len(changes) > 0 {
@@ -276,7 +277,7 @@ func allDigits(s string) bool {
 	return strings.Trim(s, "0123456789") == ""
 }
 
-// phoneParser is that of [WithPhoneParser]; nil for none.
+// phoneParser is the func given to [WithPhoneParser], or nil.
 type phoneParser func(phone string) (string, error)
 
 func (c *Client) phones() phoneParser {
@@ -286,7 +287,7 @@ func (c *Client) phones() phoneParser {
 	return c.shared.parsePhone
 }
 
-// normalize is like normalizePhone, for a phone that may be written as people do in their own country.
+// normalize is like normalizePhone, but first passes a phone through the caller's parser, if there is one.
 func (parse phoneParser) normalize(phone string) (normal, reason string) {
 	if parse != nil && !strings.HasSuffix(phone, "@lid") {
 		parsed, err := parse(phone)

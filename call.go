@@ -13,7 +13,7 @@ import (
 // A call runs down through this file, and its response comes back up:
 //
 //	post     encodes a setting
-//	do       checks client and context, and calls the interceptors
+//	do       checks client and context, and runs the call inside the interceptors
 //	repeat   waits, and makes one attempt after another
 //	attempt  bounds one request by the timeout and decodes its response
 //	send     hands resty a request with a placeholder for the token
@@ -37,7 +37,7 @@ type request struct {
 	op     string // the route, such as "privacy/last-seen"
 	method string
 	query  string // encoded, with its "?"
-	body   []byte // JSON; nil for none, empty for a POST without a body
+	body   []byte // JSON; nil for a GET, empty for a POST without a body
 }
 
 // A result is how one attempt ended.
@@ -50,7 +50,7 @@ type result struct {
 
 // post sends a setting and expects the documented {"success": true}.
 func (c *Client) post(ctx context.Context, op string, setting any) error {
-	body, _ := json.Marshal(setting) // validated strings and lists of them cannot fail
+	body, _ := json.Marshal(setting) // cannot fail: setting holds only validated strings and lists of them
 	return c.do(ctx, request{op: op, method: http.MethodPost, body: body}, decodeSuccess)
 }
 
@@ -82,7 +82,7 @@ func (c *Client) do(ctx context.Context, r request, decode decoder) error {
 	return asCallError(r.op, next(ctx))
 }
 
-// asCallError wraps an error of an interceptor's own, so that every error of a call is one of three.
+// asCallError wraps an error that an interceptor made itself, so that every error of a call is one of three types.
 func asCallError(op string, err error) error {
 	if err == nil || errors.As(err, new(*ValidationError)) || errors.As(err, new(*APIError)) || errors.As(err, new(*TransportError)) {
 		return err
@@ -140,7 +140,7 @@ func (c *Client) admit(ctx context.Context) error {
 	}
 	err := c.shared.limiter.Wait(ctx)
 	if ended := contextErr(ctx); ended != nil {
-		return ended // the limiter may have returned nil, or an error of its own
+		return ended // whatever the limiter returned
 	}
 	return err
 }

@@ -353,7 +353,7 @@ func TestNilContext(t *testing.T) {
 	}
 }
 
-// A POST without a body still says that it is JSON, and that it is empty rather than chunked.
+// A POST without a body still has the content type JSON and the length 0, and is not chunked.
 func TestBodylessPostOnTheNetwork(t *testing.T) {
 	t.Parallel()
 	for _, call := range []func(context.Context, *zapi.Client) error{

@@ -16,7 +16,7 @@ type Credentials struct {
 
 // CredentialsFromEnv returns the credentials in the environment variables ZAPI_INSTANCE_ID, ZAPI_TOKEN and
 // ZAPI_CLIENT_TOKEN. The first two must be set: otherwise the error is a [*ValidationError] that names each one that is
-// missing or empty. Whether the third is needed is decided by [NewClient]; see [WithoutClientToken].
+// missing or empty. [NewClient] checks the third; see [WithoutClientToken].
 func CredentialsFromEnv() (Credentials, error) {
 	creds := Credentials{
 		InstanceID:  os.Getenv("ZAPI_INSTANCE_ID"),
@@ -36,15 +36,15 @@ func CredentialsFromEnv() (Credentials, error) {
 	return creds, nil
 }
 
-// Format shows the instance ID for every verb.
+// Format writes the instance ID, whatever the verb.
 func (c Credentials) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "zapi.Credentials(%q)", c.InstanceID)
 }
 
-// LogValue shows the instance ID.
+// LogValue returns the instance ID.
 func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.InstanceID) }
 
-// MarshalText shows the instance ID, also in JSON and YAML.
+// MarshalText returns the instance ID, so that JSON and YAML show nothing else.
 func (c Credentials) MarshalText() ([]byte, error) { return []byte(c.InstanceID), nil }
 
 func (c Credentials) validate(op string, clientTokenOptional bool) error {
@@ -102,8 +102,8 @@ func (c *Client) ForInstance(creds Credentials) (*Client, error) {
 	return &Client{c.shared, creds.InstanceID, sealSecrets(creds)}, nil
 }
 
-// CloseIdleConnections closes the idle connections of all clients that share them. Without it they stay open for
-// 90 seconds. Call it when a program drops its clients; one that makes a single client with [NewClient] never needs it.
+// CloseIdleConnections closes the idle connections of all clients that share them. Without it, they stay open for
+// 90 seconds. A program that discards its clients should call it; one that calls [NewClient] once never needs it.
 // With [WithTransport] it calls the CloseIdleConnections method of that transport, if it has one.
 func (c *Client) CloseIdleConnections() {
 	if c.validate("CloseIdleConnections") == nil {
@@ -114,13 +114,13 @@ func (c *Client) CloseIdleConnections() {
 // InstanceID returns the ID of the instance.
 func (c *Client) InstanceID() string { return c.instanceID }
 
-// Format shows the instance ID for every verb.
+// Format writes the instance ID, whatever the verb.
 func (c *Client) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "zapi.Client(%q)", c.instanceID) }
 
-// LogValue shows the instance ID.
+// LogValue returns the instance ID.
 func (c *Client) LogValue() slog.Value { return slog.StringValue(c.instanceID) }
 
-// MarshalText shows the instance ID, also in JSON and YAML.
+// MarshalText returns the instance ID, so that JSON and YAML show nothing else.
 func (c *Client) MarshalText() ([]byte, error) { return []byte(c.instanceID), nil }
 
 // validate returns an error for a client that NewClient or ForInstance did not return.

@@ -5,8 +5,8 @@
 //   - [Client.SetOnlineVisibility]: who sees that the number is online
 //   - [Client.SetDescriptionVisibility]: who sees the description of the profile
 //   - [Client.SetGroupAddPermission]: who may add the number to groups
-//   - [Client.SetReadReceipts]: whether read receipts go out
-//   - [Client.SetMessageDuration]: how long the messages of new chats stay
+//   - [Client.SetReadReceipts]: whether read receipts are sent
+//   - [Client.SetMessageDuration]: when the messages of new chats disappear
 //   - [Client.DisallowedContacts]: reads the blacklist of a setting
 //   - [Client.ReplaceBlacklist]: makes the blacklist of a setting match a list
 //   - [Client.Apply]: applies a [Policy], the privacy of an instance as one value
@@ -28,13 +28,13 @@
 //
 // # Validation
 //
-// Unknown values, changes without a blacklist, malformed phones and contradictions are refused before anything is sent.
-// A phone may be written with "+", spaces, "-", "." and parentheses. What is sent is 7 to 15 digits, or a WhatsApp
-// private id, digits@lid.
+// Unknown values, changes with a value that has no blacklist, malformed phones and contradictory changes are refused
+// before anything is sent. A phone may be written with "+", spaces, "-", "." and parentheses. What is sent is 7 to 15
+// digits, or a WhatsApp private id, digits@lid.
 //
 // # Blacklists and policies
 //
-// A blacklist belongs to one setting, and the API changes it by deltas: see [Disallow] and [Allow]. To set a list as a
+// A blacklist belongs to one setting, and the API takes changes only: see [Disallow] and [Allow]. To set a list as a
 // whole, use [Client.ReplaceBlacklist]. A [Policy] is the privacy of an instance as one value: see [Client.Apply].
 //
 // # Errors
@@ -47,9 +47,9 @@
 //
 // The error of [Client.Apply] joins one such error for each setting that failed.
 //
-// Use [errors.Is] with [ErrUnauthorized], [ErrNotFound], [ErrRateLimited] and the other kinds. Only a 200 with one JSON
-// object whose success is true is a success. A redirect, an HTML page with status 200 and {"success": false} are
-// failures. Redirects are never followed.
+// Use [errors.Is] with [ErrUnauthorized], [ErrNotFound], [ErrRateLimited] and the other kinds. A call succeeds only with a
+// 200 and one JSON object that holds "success": true or, for [Client.DisallowedContacts], the list. A redirect, an HTML
+// page with status 200 and {"success": false} are failures. Redirects are never followed.
 //
 // # Retries
 //
@@ -68,9 +68,9 @@
 //   - an error of a middleware or of the rate limiter
 //   - the caller's cancellation or deadline
 //
-// The wait is random and grows exponentially, so that clients that failed together do not return together. A Retry-After
-// of up to MaxWait is waited for exactly. If it is longer, or if the wait would exceed the caller's deadline, the call fails
-// at once, and [APIError].RetryAfter holds what the API asked for.
+// The wait is random and grows exponentially, so that clients that failed together do not return together. After a
+// Retry-After of at most MaxWait, the wait is exactly that long. If it is longer, or if the wait would exceed the
+// caller's deadline, the call fails at once, and [APIError].RetryAfter holds what the API asked for.
 //
 // The timeout of one attempt, [WithTimeout], does not match [context.DeadlineExceeded], which means the caller's
 // deadline. A request that timed out may still arrive after a later one: where that matters, repeat the call some seconds
@@ -78,18 +78,18 @@
 //
 // # Logs and traces
 //
-// [WithLogger] logs nothing that a server or a caller wrote. [WithInterceptor] wraps whole calls, and [WithMiddleware]
-// their requests, for tracing and metrics such as otelhttp; both see the route without the secrets. [WithRateLimiter]
-// paces all instances together.
+// [WithLogger] logs no text that a server or a caller wrote, except the instance ID. [WithInterceptor] wraps whole
+// calls, and [WithMiddleware] their requests, for tracing and metrics such as otelhttp; both see the route without the
+// secrets. [WithRateLimiter] paces all instances together.
 //
 // # Secrets
 //
-// The instance token is part of the URL, and the Client-Token is a header. Both are added to a request at the last hop,
-// below all middleware, and redacted where the server echoes them. They are in no error, no log, no middleware and no
-// printed value of this package. Only the transport sees them: see [WithTransport].
+// The instance token is part of the URL, and the Client-Token is a header. Both are added to a request just before the
+// transport, below all middleware, and redacted where the server echoes them. They are in no error, no log, no
+// middleware and no printed value of this package. Only the transport sees them: see [WithTransport].
 //
 // # Testing
 //
-// Package [github.com/zapi-go/zapi/zapitest] is a fake server with state. To mock the network instead, give
-// [WithTransport] a transport such as that of httpmock.
+// Package [github.com/zapi-go/zapi/zapitest] is a fake server with state. To mock the network instead, pass a transport
+// such as that of httpmock to [WithTransport].
 package zapi

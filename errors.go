@@ -15,9 +15,9 @@ import (
 var (
 	// ErrInvalidArgument matches every [*ValidationError]: nothing was sent.
 	ErrInvalidArgument = errors.New("zapi: invalid argument")
-	// ErrUnauthorized matches a 401, a 403, and the 400 with which the API refuses a missing or wrong Client-Token.
+	// ErrUnauthorized matches a 401, a 403, and a 400 or 200 whose error is about the Client-Token.
 	ErrUnauthorized = errors.New("zapi: unauthorized")
-	// ErrNotFound matches a 404, and the 200 with which the API reports an unknown instance or route.
+	// ErrNotFound matches a 404, and a 200 or 400 that reports an unknown instance or route.
 	ErrNotFound = errors.New("zapi: not found")
 	// ErrMethodNotAllowed matches a 405.
 	ErrMethodNotAllowed = errors.New("zapi: method not allowed")
@@ -60,7 +60,7 @@ type APIError struct {
 	Attempts   int           // attempts made; see [TransportError]
 	Body       []byte        // the first 4 KiB of the response
 
-	kind   error  // set if StatusCode and Code do not determine it
+	kind   error  // of a response; nil if it has none, and in an APIError that a test made
 	reason string // what is wrong with the response, in words of this package
 }
 
@@ -82,8 +82,8 @@ func (e *APIError) statusText() string {
 
 // Is reports whether target is the kind of this failure, such as [ErrUnauthorized].
 //
-// It depends on StatusCode and Code only, so that tests can make an APIError of any kind: status 200 makes an
-// [ErrRejected], status 302 an [ErrUnexpectedResponse].
+// An APIError that a test makes matches by its StatusCode and Code: 429 matches [ErrRateLimited], 302 matches
+// [ErrUnexpectedResponse], and 200 without a Code matches [ErrRejected].
 func (e *APIError) Is(target error) bool {
 	kind := e.sentinel()
 	return kind != nil && target == kind
@@ -104,11 +104,11 @@ func (e *APIError) sentinel() error {
 // A TransportError reports that no complete response was received: the connection was refused or reset, a timeout
 // expired, or the caller cancelled. Whether the call was applied is unknown; repeating it is safe.
 //
-// Attempts counts the attempts of this package. Within one, net/http itself repeats a GET whose reused connection closes
-// before a response.
+// Attempts counts the attempts of this package. Within one, net/http itself may send a GET again if a reused connection
+// closes before a response.
 type TransportError struct {
 	Op       string // the route, such as "privacy/last-seen"
-	Attempts int    // attempts made; 0 if the context was already done
+	Attempts int    // attempts made; 0 if the call ended before the first, or an interceptor made the error
 	Err      error  // the cause, such as context.Canceled or a *net.OpError
 }
 

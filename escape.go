@@ -12,7 +12,7 @@ const (
 )
 
 // unescape returns text without the escapes of URLs, JSON, Go and HTML, also where they are nested. offsets[i] is where
-// byte i of the result begins in text, and one more is the length of text.
+// byte i of plain begins in text; the last offset, one more than plain has bytes, is the length of text.
 func unescape(text string) (plain string, offsets []int32) {
 	offsets = make([]int32, len(text)+1)
 	for i := range offsets {
@@ -43,7 +43,7 @@ func unescapeOnce(text string, offsets []int32) (string, []int32) {
 }
 
 // escapeAt returns the character that text begins with, and how many bytes of text stand for it. An escape of a character
-// beyond ASCII stands for itself, as secrets are ASCII.
+// beyond ASCII is left as it is, as secrets are ASCII.
 func escapeAt(text string) (char byte, length int) {
 	switch text[0] {
 	case '%':

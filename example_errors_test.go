@@ -33,7 +33,7 @@ func ExampleValidationError() {
 	// true 0 requests
 }
 
-// Tests of callers make an APIError of any kind from a status.
+// A caller's test makes an APIError of any kind from a status.
 func ExampleAPIError() {
 	for _, status := range []int{
 		http.StatusUnauthorized, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusOK,
@@ -55,7 +55,7 @@ func ExampleAPIError() {
 	// look into it: zapi: privacy/photo: rejected
 }
 
-// RetryAfter is how long the API asked to wait. A call waits by itself up to RetryPolicy.MaxWait.
+// RetryAfter is how long the API asked to wait. A call itself waits for at most RetryPolicy.MaxWait.
 func ExampleAPIError_rateLimited() {
 	server := zapitest.NewServer()
 	defer server.Close()

@@ -11,8 +11,8 @@ import (
 	"github.com/zapi-go/zapi/zapitest"
 )
 
-// A quota limits how many requests a program sends. To limit how many it sends in a second, give
-// WithRateLimiter a *rate.Limiter of golang.org/x/time.
+// A quota limits how many requests a program sends. To limit how many it sends in a second, pass
+// a *rate.Limiter of golang.org/x/time to WithRateLimiter.
 type quota struct{ left atomic.Int64 }
 
 var errQuotaUsedUp = errors.New("quota is used up")

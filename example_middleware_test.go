@@ -13,7 +13,7 @@ import (
 // A countedTransport counts requests, retries included, by status.
 type countedTransport struct {
 	next   http.RoundTripper
-	counts map[int]int // requests at once would need a lock
+	counts map[int]int // concurrent requests would need a lock
 }
 
 func (t countedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -24,7 +24,7 @@ func (t countedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// Tracing and metrics such as otelhttp.NewTransport are given in the same way. They see no secret.
+// Tracing and metrics such as otelhttp.NewTransport are added in the same way. They see no secret.
 func ExampleWithMiddleware() {
 	counts := make(map[int]int)
 	count := func(next http.RoundTripper) http.RoundTripper {

@@ -39,7 +39,7 @@ func ExampleWithTransport() {
 
 // An interceptor sees each call once, however many attempts it takes. Here it counts outcomes.
 func ExampleWithInterceptor() {
-	outcomes := make(map[string]int) // calls at once would need a lock
+	outcomes := make(map[string]int) // concurrent calls would need a lock
 	count := func(ctx context.Context, call zapi.Call, next func(context.Context) error) error {
 		err := next(ctx)
 		outcomes[fmt.Sprintf("%s ok=%t", call.Op, err == nil)]++

@@ -331,7 +331,7 @@ func ExampleClient_DisallowedContacts() {
 	// [] <nil>
 }
 
-// Only the difference is sent, so the whole list can be given again and again.
+// Only the difference is sent, so the whole list can be passed again and again.
 func ExampleClient_ReplaceBlacklist() {
 	server := zapitest.NewServer()
 	defer server.Close()

@@ -17,7 +17,7 @@ import (
 	"github.com/zapi-go/zapi"
 )
 
-// responsesInTheWild are the seeds that contract and experience give.
+// responsesInTheWild are documented and observed responses, as seeds.
 var responsesInTheWild = []string{
 	`{"success": true}`, `{"success": false}`, `{}`, `null`, `[]`, `{"success":true}{"success":true}`,
 	`{"error":"your client-token is not configured"}`, `{"error":"null not allowed"}`, `{"error":"Client-Token null not allowed"}`,
@@ -76,7 +76,7 @@ func FuzzResponse(f *testing.F) {
 
 var wirePhone = regexp.MustCompile(`^([1-9][0-9]{6,14}|[0-9]{1,20}@lid)$`)
 
-// What is accepted has a allowed form on the wire, and that form stands for itself.
+// An accepted phone has an allowed form on the wire, and that form is accepted unchanged.
 func FuzzPhone(f *testing.F) {
 	for _, phone := range []string{
 		"554411111111", "+55 (44) 9.1111-1111", "+55 (0)44 1111-1111", "\u202a+55\u00a044\u20111111\u20111111\u202c", "005544", "999999999999999@lid", "", "@lid", "123456", "1234567890123456", "٥٥٤٤١١١١١١", "5544\n11111111",
@@ -112,7 +112,7 @@ func FuzzPhone(f *testing.F) {
 	})
 }
 
-// A policy that was read survives the way out and in again.
+// A policy that was read is the same after being written and read again.
 func FuzzPolicyJSON(f *testing.F) {
 	f.Add([]byte(fullPolicyJSON))
 	for _, wrong := range wrongPolicies {

@@ -31,14 +31,14 @@ var (
 	errBadGzip    = errors.New("the body is not valid gzip")
 )
 
-// An exchange travels in the context of a request and tells lastHop which instance the request belongs to.
+// An exchange travels in the context of a request. It holds what lastHop needs to know of the instance and the call.
 type exchange struct {
 	secrets    sealed[*secrets]
 	instanceID string
 	op         string
 	method     string
 	path       string                               // below the base URL, with the placeholder
-	redacted   atomic.Pointer[sealed[redactedBody]] // set if the body of the response quotes a secret
+	redacted   atomic.Pointer[sealed[redactedBody]] // set by lastHop if the body of the response quotes a secret
 }
 
 type exchangeKey struct{}
@@ -51,7 +51,8 @@ func routePath(instanceID, token, op string) string {
 	return "/instances/" + instanceID + "/token/" + token + "/" + op
 }
 
-// original undoes the redaction of body, unless a middleware replaced it: a secret may equal a word of the response.
+// original returns body as it was before its redaction, or unchanged if a middleware replaced it. It is needed for
+// decoding, as a secret may equal a word of the documented response.
 func (x *exchange) original(body []byte) []byte {
 	if seal := x.redacted.Load(); seal != nil {
 		if b := (*seal)(); bytes.Equal(body, b.shown) {
@@ -99,10 +100,10 @@ func refuse(req *http.Request, err error) error {
 	return err
 }
 
-// classify wraps the errors of a transport that a retry may avoid in a networkError.
+// classify wraps an error of the transport in a networkError if a retry may avoid it.
 func classify(err error, req *http.Request) error {
 	switch {
-	case errors.As(err, new(*tls.CertificateVerificationError)): // an attack or a mistake
+	case errors.As(err, new(*tls.CertificateVerificationError)): // an attack or a mistake: a retry would meet it again
 		return err
 	case strings.HasPrefix(err.Error(), "no responder found"): // httpmock, for a request that a test did not expect
 		return fmt.Errorf("%w: %s %s", err, req.Method, req.URL.Path)
@@ -155,7 +156,7 @@ func conceal(resp *http.Response, req *http.Request, x *exchange) *http.Response
 	case errors.Is(err, errTooLarge):
 		body.text = body.text[:min(len(body.text), maxErrorBody)] // the end may be half a secret
 	case err != nil && !isComplete(err):
-		body.text, body.err = "", networkError{redactor.cause(err)} // likewise
+		body.text, body.err = "", networkError{redactor.cause(err)} // the end may be half a secret here, too
 	case body.text != string(original):
 		both := seal(redactedBody{original, []byte(body.text)})
 		x.redacted.Store(&both)
@@ -227,11 +228,12 @@ func isBadGzip(err error) bool {
 	return errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, new(flate.CorruptInputError))
 }
 
-// isComplete reports whether err of readBody is about a response that was received completely: it would be the same again.
+// isComplete reports whether err, from readBody, is a fault of the content rather than the network: a retry would bring
+// the same.
 func isComplete(err error) bool { return errors.Is(err, errTooLarge) || errors.Is(err, errBadGzip) }
 
-// withoutHeaderTrace hides the two trace hooks that get header values: those of the request hold the Client-Token, and
-// those of an early response may echo it.
+// withoutHeaderTrace hides the two trace hooks that receive headers: those of the request hold the Client-Token, and
+// those of a 1xx response may echo it.
 func withoutHeaderTrace(ctx context.Context) context.Context {
 	if httptrace.ContextClientTrace(ctx) == nil {
 		return ctx

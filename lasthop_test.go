@@ -57,7 +57,7 @@ func TestSecretsThatAreCommonWords(t *testing.T) {
 	}
 }
 
-// What a header says of the length is not believed before it is there.
+// The Content-Length is not trusted: a false or huge one changes nothing.
 func TestContentLengthIsOnlyAHint(t *testing.T) {
 	t.Parallel()
 	for _, length := range []int64{-1, 0, 1, 15, 16, 1 << 20, 1 << 21, 1 << 60} {

@@ -267,7 +267,7 @@ type sent struct {
 	Header            http.Header
 }
 
-// mockAPI gives each request to a responder and keeps it.
+// mockAPI passes each request to a responder and keeps it.
 type mockAPI struct {
 	*httpmock.MockTransport
 

@@ -25,7 +25,7 @@ const (
 // An Option changes a default of [NewClient].
 type Option func(*config) error
 
-// A config collects the options. Whether they fit together is checked once all are in.
+// A config collects the options. What depends on several of them is checked once all are applied.
 type config struct {
 	baseURL             string
 	transport           http.RoundTripper
@@ -59,7 +59,7 @@ func WithBaseURL(rawURL string) Option {
 // It is the last hop, and the only one that sees the real path and the Client-Token.
 //
 // The default is a clone of [http.DefaultTransport] with 512 idle connections per host and HTTP/2 pings. When an attempt
-// times out on it, later attempts use new connections, as the others may be dead, too. A transport given here is never
+// times out on it, later attempts use new connections, as the existing ones may be dead. A transport given here is never
 // replaced: its CloseIdleConnections method is called instead, if it has one.
 func WithTransport(rt http.RoundTripper) Option {
 	return func(c *config) error {
@@ -93,14 +93,14 @@ type Call struct {
 	InstanceID string
 }
 
-// An Interceptor wraps a call. It makes the call with next, whose error is the one that the caller would get. It may call
-// next again, or not at all.
+// An Interceptor wraps a call. next makes the call and returns the error that the caller would get. An interceptor may call
+// next more than once, or not at all.
 type Interceptor func(ctx context.Context, call Call, next func(context.Context) error) error
 
 // WithInterceptor wraps whole calls, retries included, for traces, metrics and circuit breakers. The first is the outermost.
 //
-// Interceptors see valid calls only. [Client.ReplaceBlacklist] and [Client.Apply] consist of several calls. An error of an
-// interceptor's own reaches the caller inside a [*TransportError].
+// Interceptors see valid calls only. [Client.ReplaceBlacklist] and [Client.Apply] consist of several calls. An error that an
+// interceptor makes itself reaches the caller inside a [*TransportError].
 func WithInterceptor(i ...Interceptor) Option {
 	return func(c *config) error {
 		for n, interceptor := range i {
@@ -152,7 +152,8 @@ type RateLimiter interface {
 }
 
 // WithRateLimiter waits for l before every attempt, with the caller's context. All instances of a client share it.
-// An error from Wait fails the call with a [*TransportError] that wraps it. By default there is no limit.
+// An error from Wait ends the call: before the first attempt with a [*TransportError] that wraps it, later with the error
+// of the previous attempt. By default there is no limit.
 func WithRateLimiter(l RateLimiter) Option {
 	return func(c *config) error {
 		if isNil(l) {
@@ -192,10 +193,10 @@ func WithUserAgent(product string) Option {
 	}
 }
 
-// WithPhoneParser sets a func that turns a phone as people write it into one with its country code, such as libphonenumber
-// with a default country. It parses the phones of changes and of [Client.ReplaceBlacklist]; its result is checked like any
-// phone, and its error becomes a [*ValidationError] that does not quote the phone. Private ids are not parsed, and neither
-// are the phones of a [Policy], which have their country code. By default phones must have theirs.
+// WithPhoneParser sets a func that adds the country code to a phone written without it, such as libphonenumber with a
+// default country. It parses the phones of changes and of [Client.ReplaceBlacklist], but neither private ids nor the phones
+// of a [Policy]. Its result is checked like any phone, and its error becomes a [*ValidationError] that does not quote the
+// phone. By default, phones must have their country code.
 func WithPhoneParser(parse func(phone string) (string, error)) Option {
 	return func(c *config) error {
 		if parse == nil {

@@ -33,7 +33,8 @@ type Audience struct {
 	Except []string `json:"except,omitzero"`
 }
 
-// Validate returns all that is wrong with p, each as a [*ValidationError] that names the JSON key.
+// Validate returns nil, or everything that is wrong with p: the error joins a [*ValidationError] for each wrong setting,
+// which names the JSON key.
 //
 // The allowed values are those of the setters. An Audience for GroupAdd cannot be NONE, and Except is allowed only with
 // CONTACT_BLACKLIST.
@@ -116,8 +117,8 @@ func (p Policy) MarshalYAML() (any, error) {
 	return value, err
 }
 
-// UnmarshalYAML replaces p. YAML libraries call it, and it is as strict as the JSON: phones must be quoted, as they are
-// strings. If it returns an error, p is left unchanged.
+// UnmarshalYAML replaces p. YAML libraries call it. It is as strict as [Policy.UnmarshalJSON], and phones must be quoted, as
+// they are strings. If it returns an error, p is left unchanged.
 //
 // Libraries do not call it for an empty file, which leaves p unchanged, and read only the first document of a file.
 func (p *Policy) UnmarshalYAML(unmarshal func(any) error) error {
@@ -262,7 +263,7 @@ func (a *Audience) read(data []byte) error {
 func readValue[T ~string](raw json.RawMessage, dst *T, allowed enum[T]) error {
 	var text string
 	if err := json.Unmarshal(raw, &text); err != nil {
-		text = "" // only strings are allowed, and no empty one
+		text = "" // which no setting allows
 	}
 	*dst = T(text)
 	return allowed.check(opPolicy, "", *dst)

@@ -19,22 +19,22 @@ const (
 )
 
 // A pool sends requests and retires connections that may be dead. A NAT or a load balancer can forget connections without
-// closing them: HTTP/2 would then send every later request down the dead connection, and HTTP/1.1 each attempt down the
-// next dead one.
+// closing them. Without a pool, HTTP/2 would send every later request over the dead connection, and HTTP/1.1 each attempt
+// over another dead one.
 type pool struct {
 	start        time.Time
 	newTransport func() http.RoundTripper // nil for a transport of the caller, which is never replaced
 	current      atomic.Pointer[generation]
 
 	mu      sync.Mutex
-	retired []*generation // whose last requests may still be under way
+	retired []*generation // replaced; their last requests may still be under way
 }
 
 // A generation is one transport of a pool.
 type generation struct {
 	http.RoundTripper
-	lastResponse atomic.Int64 // when it came, as a time.Duration since the start of the pool; 0 for none
-	lastClosed   atomic.Int64 // when its idle connections were closed
+	lastResponse atomic.Int64 // when one last came, as a time.Duration since the start of the pool; 0 for none
+	lastClosed   atomic.Int64 // when its idle connections were last closed, likewise
 	retiredAt    time.Duration
 }
 
@@ -74,11 +74,14 @@ func (p *pool) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// failed retires connections after a request on g, which began at that time, ran into its deadline.
+// failed retires connections of g if the request that began at the given time ran into its deadline.
 //
-// Those of HTTP/1.1 are idle and closed, unless that was done since the request began: then they are newer. The one
-// connection of HTTP/2 is busy, so g is replaced, unless it responded during the second half of that time: then it is
-// alive, and this response was slow. A server that never responded is slow, too, and not dialed again and again.
+// It replaces g, because an HTTP/2 connection with requests in flight cannot be closed as idle. If g received a response in
+// the second half of the request's time, its connection is alive and only this response was slow, so g stays. A g that never
+// received one stays as well, so that a slow server is not dialed again and again.
+//
+// It also closes the idle connections, which matters for HTTP/1.1, unless that happened after the request began: those that
+// are idle now are then newer than the request.
 func (p *pool) failed(ctx context.Context, g *generation, began time.Duration) {
 	if !errors.Is(contextErr(ctx), context.DeadlineExceeded) {
 		return
@@ -95,7 +98,7 @@ func (p *pool) failed(ctx context.Context, g *generation, began time.Duration) {
 	}
 }
 
-// replace makes later requests use a new transport. Those that wait on g go on.
+// replace makes later requests use a new transport. Requests in flight on g go on.
 func (p *pool) replace(g *generation, now time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -141,7 +144,7 @@ func (b *pooledBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close closes the connection of a retired transport, too, which nobody will use again.
+// Close also closes the connection if its transport is retired, as no later request would use it.
 func (b *pooledBody) Close() error {
 	err := b.ReadCloser.Close()
 	if b.pool.current.Load() != b.from {

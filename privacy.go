@@ -71,8 +71,8 @@ func (c *Client) SetGroupAddPermission(ctx context.Context, p GroupAddPermission
 	return c.post(ctx, opGroupAdd, groupAddRequest{string(p), blacklist})
 }
 
-// SetReadReceipts switches read receipts on or off. Off, the number no longer sees those of others either. In groups
-// read receipts always go out.
+// SetReadReceipts switches read receipts on or off. While they are off, the number does not see those of others either.
+// In groups, read receipts are always sent.
 //
 // r is [ReadReceiptsEnable] or [ReadReceiptsDisable].
 // The error is a [*ValidationError], an [*APIError] or a [*TransportError].

@@ -33,7 +33,7 @@ func sealSecrets(creds Credentials) sealed[*secrets] {
 
 const (
 	mask      = "[REDACTED]"
-	minSecret = 6 // bytes; a shorter secret is a test value, and part of every response
+	minSecret = 6 // bytes; a shorter secret is taken for a test value, as redacting it would mangle every text
 )
 
 // A redactor lists the secrets to redact, the longest first.
@@ -53,7 +53,7 @@ func newRedactor(values ...string) redactor {
 // in reports whether text quotes a secret.
 func (r redactor) in(text string) bool { return r.redact(text) != text }
 
-// redact returns text with a mask in the place of each secret, also where characters of it are escaped.
+// redact returns text with a mask in place of each secret, even if characters of the secret are escaped.
 func (r redactor) redact(text string) string {
 	if strings.ContainsAny(text, escapeMarks) {
 		text = r.redactEscaped(text)
@@ -64,11 +64,11 @@ func (r redactor) redact(text string) string {
 	return text
 }
 
-// redactEscaped finds secrets in text without its escapes, and masks what stands there in text.
+// redactEscaped finds secrets in the unescaped text, and masks the part of text that each was found in.
 func (r redactor) redactEscaped(text string) string {
 	for _, secret := range r {
 		plain, offsets := unescape(text)
-		secret, _ = unescape(secret) // which may hold what looks like an escape
+		secret, _ = unescape(secret) // a secret may contain what looks like an escape
 		var redacted strings.Builder
 		done := 0 // bytes of text
 		for at := 0; ; {
@@ -86,8 +86,8 @@ func (r redactor) redactEscaped(text string) string {
 	return text
 }
 
-// redactHeader returns header without secrets, without Content-Encoding, as the body is decoded, and without Location, as
-// redirects are not followed.
+// redactHeader returns header without secrets, without Content-Encoding (the body is decoded) and without Location
+// (redirects are not followed).
 func (r redactor) redactHeader(header http.Header) http.Header {
 	if !r.inHeader(header) {
 		return header

@@ -53,7 +53,7 @@ func decodeResponse(op string, resp response, decode decoder, redactor redactor)
 		err = errNot200
 	case err != nil:
 		kind = ErrUnexpectedResponse
-	case kind != nil: // the text of the error is one that the API is known to send
+	case kind != nil: // kindOf knows the text of the error
 	case string(m["success"]) == "false":
 		kind = ErrRejected
 		if code == "" && message == "" {

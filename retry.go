@@ -10,7 +10,7 @@ import (
 // A RetryPolicy sets how many attempts a call makes and how long it waits between them.
 //
 // After attempt n it waits for a random time between MinWait and MinWait·2ⁿ, at most MaxWait, or exactly as long as the
-// API asked with Retry-After. A wait of zero means its default, 500 ms and 8 s.
+// API asked with Retry-After. A MinWait of zero means 500 ms, and a MaxWait of zero 8 s.
 type RetryPolicy struct {
 	MaxAttempts      int // requests of one call; 0 and 1 mean no retry
 	MinWait, MaxWait time.Duration
@@ -33,8 +33,8 @@ func (p RetryPolicy) withDefaults() RetryPolicy {
 	return p
 }
 
-// next returns how long to wait after attempt n, and whether to try again. It does not try again when the wait would
-// exceed MaxWait or the caller's deadline: an error now is more useful than a timeout later.
+// next returns how long to wait after attempt n, and whether to try again. It returns false if the wait would exceed
+// MaxWait or the caller's deadline: an error now is more useful than a timeout later.
 //
 // The retries of resty stay off: they clip a Retry-After to the maximum wait, and wait without jitter the first time.
 func (p RetryPolicy) next(ctx context.Context, n int, retryAfter time.Duration) (wait time.Duration, again bool) {

@@ -163,7 +163,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 		retryAfter func() string
 		deadline   time.Duration // of the caller; 0 for none
 		want       time.Duration // 0 where the call gives up at once
-		retryIn    time.Duration // what the error says then
+		retryIn    time.Duration // RetryAfter of the error then
 	}{
 		{"seconds", func() string { return "3" }, 0, 3 * time.Second, 0},
 		{"seconds at the maximum", func() string { return "8" }, 0, 8 * time.Second, 0},

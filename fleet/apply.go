@@ -15,7 +15,7 @@ import (
 	"github.com/zapi-go/zapi"
 )
 
-// handle does what decide says about one order.
+// handle does what decide returns for one order.
 func (w *worker) handle(ctx context.Context, a *account, m jetstream.Msg) {
 	meta, err := m.Metadata()
 	if err != nil {

@@ -77,7 +77,7 @@ const (
 	drop  action = "drop"  // nothing is left to do
 	delay action = "delay" // look again later
 	merge action = "merge" // the policy is in place already: take over the order without a call
-	park  action = "park"  // workers died of it
+	park  action = "park"  // several workers ended while they applied it
 	claim action = "claim"
 )
 

@@ -31,7 +31,8 @@ func (f *Fleet) Progress(ctx context.Context, name string) (Progress, error) {
 	return Progress{}, nil // Watch yields at least once
 }
 
-// Watch returns the progress of a rollout as it changes, at most twice a second. The last one is Done, or an error.
+// Watch yields the progress of a rollout when it changes, at most twice a second. The sequence ends with a Progress that is
+// Done, or with an error.
 func (f *Fleet) Watch(ctx context.Context, name string) iter.Seq2[Progress, error] {
 	return func(yield func(Progress, error) bool) {
 		if err := f.watch(ctx, name, func(p Progress) bool { return yield(p, nil) }); err != nil {

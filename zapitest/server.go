@@ -29,8 +29,8 @@
 //
 // # Failures
 //
-// [Server.FailNext] and [Server.FailWhen] replace the responses to some requests. A client of [Server.Client] retries
-// within milliseconds. [Server.Requests] returns the requests that arrived.
+// [Server.FailNext] and [Server.FailWhen] replace the responses to some requests. Unless the response has a Retry-After,
+// a client of [Server.Client] tries again within milliseconds. [Server.Requests] returns the requests that arrived.
 package zapitest
 
 import (
@@ -70,7 +70,7 @@ type instance struct {
 }
 
 type failure struct {
-	left   int // how many requests still get answer; at least 1
+	left   int // how many requests answer is still sent to; at least 1
 	answer Answer
 }
 
@@ -182,8 +182,8 @@ func (s *Server) FailNext(n int, a Answer) {
 	s.failures = append(s.failures, failure{n, a})
 }
 
-// FailWhen answers every request for which match returns true with a, and leaves the settings unchanged. If several
-// calls match a request, the last of them answers it.
+// FailWhen sends a in response to every request for which match returns true, and leaves the settings unchanged. If
+// several calls of FailWhen match a request, the last of them applies.
 //
 // match gets a copy of the request, before it is answered. Requests in parallel call match in parallel, so it must be
 // safe for that. It may call every method of the server except [Server.Close], which waits for the request, and may send
@@ -227,7 +227,7 @@ func (s *Server) ForgetRequests() {
 	s.requests = nil
 }
 
-// Settings returns a copy of the present settings of an instance, or the zero value if there is no such instance.
+// Settings returns a copy of the current settings of an instance, or the zero value if there is no such instance.
 func (s *Server) Settings(instanceID string) Settings {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -238,8 +238,8 @@ func (s *Server) Settings(instanceID string) Settings {
 }
 
 // SetSettings replaces all settings of an instance with a copy of settings, whose blacklists are sorted and contain no
-// contact twice. To change a few, change what [Server.Settings] returns. Neither values nor contacts are checked, so
-// that a blacklist may hold what the API might list.
+// contact twice. To change a few settings, modify what [Server.Settings] returns and pass it on. Neither values nor contacts
+// are checked, so that a blacklist may contain anything that the API might list.
 //
 // SetSettings panics if there is no such instance.
 func (s *Server) SetSettings(instanceID string, settings Settings) {

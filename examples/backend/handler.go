@@ -142,7 +142,7 @@ func (s *service) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	var refused *zapi.APIError
 	if errors.Is(err, zapi.ErrRateLimited) && errors.As(err, &refused) {
-		wait := max(refused.RetryAfter, time.Second) // also if the API does not say for how long
+		wait := max(refused.RetryAfter, time.Second) // also without a Retry-After
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	}
 	w.Header().Set("Content-Type", "application/json")

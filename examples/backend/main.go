@@ -1,5 +1,5 @@
-// Backend is a small HTTP service through which a company's own programs set the privacy of its numbers, and which
-// shows them by status code whose fault a failure is.
+// Backend is a small HTTP service through which a company's own programs set the privacy of its numbers. Its status codes
+// distinguish mistakes of the caller (4xx) from failures of the service or the API (5xx).
 //
 //	go run ./examples/backend
 //
@@ -34,7 +34,7 @@ Without flags it runs in front of a fake server, makes some requests to itself a
 `
 
 const (
-	callTimeout     = 20 * time.Second // of one request, all that zapi sends for it included
+	callTimeout     = 20 * time.Second // of one request, including everything that zapi sends for it
 	shutdownTimeout = callTimeout + 5*time.Second
 )
 

@@ -48,7 +48,7 @@ func load(file string, getenv func(string) string, flags settings) (configuratio
 }
 
 // readFile reads strictly: an unknown key is an error, not a setting left as it is. The error names the file, and the line
-// if the YAML library tells it.
+// if the YAML library reports it.
 func readFile(file string) (configuration, error) {
 	name, data := "the sample", sample
 	if file != "" {

@@ -68,7 +68,7 @@ func main() {
 	}
 }
 
-// run applies the configuration. Tests give opts.
+// run applies the configuration. Only tests pass opts.
 func run(ctx context.Context, out io.Writer, o options, opts ...zapi.Option) error {
 	c, err := load(o.file, os.Getenv, o.flags)
 	if err != nil {

@@ -1,5 +1,5 @@
 // Phones accepts phones as people write them in their own country, by plugging libphonenumber into the client: without
-// it, (44) 91111-1111 cannot be told from a British number.
+// it, (44) 91111-1111 could be a British number.
 //
 //	cd examples/phones && go run .
 //	cd examples/phones && go run . -country GB

@@ -4,8 +4,8 @@
 //	go run ./examples/policy
 //	go run ./examples/policy -file examples/policy/policy.json
 //
-// It talks to a fake server inside the program, on which one instance has a wrong Client-Token and one is rejected its
-// photo.
+// It talks to a fake server inside the program, on which one instance has a wrong Client-Token and the photo of
+// another one is rejected.
 package main
 
 import (
@@ -40,7 +40,7 @@ var sample []byte
 type instance struct {
 	name     string
 	creds    zapi.Credentials
-	provoked error // what this program makes it fail with, nil for nothing
+	provoked error // the failure that this program causes; nil for none
 }
 
 func main() {

@@ -41,7 +41,7 @@ func (s settings) changes() []change {
 	return changes
 }
 
-// runLive shows what s changes on the instance of the environment, and changes it if confirmed. Tests give opts.
+// runLive shows what s changes on the instance of the environment, and changes it if confirmed. Only tests pass opts.
 func runLive(ctx context.Context, out io.Writer, s settings, confirmed bool, opts ...zapi.Option) error {
 	creds, err := zapi.CredentialsFromEnv()
 	if err != nil {

@@ -1,5 +1,5 @@
-// Quickstart sets who sees last seen, the profile photo and the online state of a WhatsApp number, and shows how a caller
-// meets refused input and a failure of the API.
+// Quickstart sets who sees last seen, the profile photo and the online state of a WhatsApp number, and shows what a
+// caller gets for refused input and for a failure of the API.
 //
 //	go run ./examples/quickstart
 //
@@ -84,7 +84,7 @@ func runFake(ctx context.Context, out io.Writer) error {
 	return errors.Join(lastSeen, photo, online)
 }
 
-// report shows what a caller can tell from an error.
+// report shows what a caller can learn from an error.
 func report(out io.Writer, what string, err error) {
 	verdict := "done"
 	switch {

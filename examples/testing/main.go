@@ -43,7 +43,7 @@ type Offboarding struct {
 	Client PrivacySetter // a *zapi.Client
 }
 
-// A PostponedError reports that the API limits the rate. Running the job again after a while does what is missing.
+// A PostponedError reports that the API limits the rate. Running the job again later completes what is missing.
 type PostponedError struct {
 	After time.Duration
 	Err   error
@@ -54,7 +54,7 @@ func (e *PostponedError) Error() string { return fmt.Sprintf("postponed by %v: %
 // Unwrap returns the cause.
 func (e *PostponedError) Unwrap() error { return e.Err }
 
-const defaultPause = time.Minute // if the API does not say for how long it limits the rate
+const defaultPause = time.Minute // if the response has no Retry-After
 
 // Hide hides last seen, photo and description of the number from the contact. All other contacts see them afterwards,
 // even if no one did before.

@@ -88,7 +88,7 @@ func outcomeOf(err error) string {
 
 type attemptsKey struct{}
 
-// countAttempts counts the attempts of a call: its error tells their number, but a success does not.
+// countAttempts counts the attempts of a call, as only an error holds their number, not a success.
 func countAttempts(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
 		if attempts, ok := req.Context().Value(attemptsKey{}).(*int); ok {

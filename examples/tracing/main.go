@@ -1,5 +1,5 @@
 // Tracing reports calls to OpenTelemetry: a span for each call with its outcome, below it a span for each attempt, and a
-// histogram of the durations of calls. A rejection, which has status 200, is an error there, and nothing holds a secret.
+// histogram of the durations of calls. A rejection, which has status 200, is an error in the span, and no span or metric holds a secret.
 //
 //	cd examples/tracing && go run .
 //	cd examples/tracing && go run . -connections

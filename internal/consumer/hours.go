@@ -26,7 +26,7 @@ type Hours struct {
 	Pause    time.Duration
 }
 
-// A RetryLaterError says when a change may be tried again.
+// A RetryLaterError reports when a change may be tried again.
 type RetryLaterError struct {
 	After time.Duration
 	Err   error
