@@ -74,39 +74,41 @@ func (p *pool) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// failed retires connections of g if the request that began at the given time ran into its deadline.
-//
-// It replaces g, because an HTTP/2 connection with requests in flight cannot be closed as idle. If g received a response in
-// the second half of the request's time, its connection is alive and only this response was slow, so g stays. A g that never
-// received one stays as well, so that a slow server is not dialed again and again.
-//
-// It also closes the idle connections, which matters for HTTP/1.1, unless that happened after the request began: those that
-// are idle now are then newer than the request.
+// failed retires connections of g if the request that began at the given time ran into its deadline. If g never received
+// a response, the server is slow, and dialing it again and again would not help.
 func (p *pool) failed(ctx context.Context, g *generation, began time.Duration) {
-	if !errors.Is(contextErr(ctx), context.DeadlineExceeded) {
+	now, last := time.Since(p.start), time.Duration(g.lastResponse.Load())
+	if last == 0 || !errors.Is(contextErr(ctx), context.DeadlineExceeded) {
 		return
 	}
-	now, last := time.Since(p.start), g.lastResponse.Load()
-	if last == 0 {
-		return
-	}
-	if last <= int64((began+now)/2) && g.lastResponse.CompareAndSwap(last, 0) && p.newTransport != nil {
+	if last <= (began+now)/2 { // a response in the second half of the time would prove an HTTP/2 connection alive
 		p.replace(g, now)
 	}
-	if closed := g.lastClosed.Load(); closed <= int64(began) && g.lastClosed.CompareAndSwap(closed, int64(now)) {
-		g.closeIdleConnections()
-	}
+	g.closeIdleSince(began, last, now)
 }
 
-// replace makes later requests use a new transport. Requests in flight on g go on.
+// replace makes later requests use a new transport, as an HTTP/2 connection with requests in flight cannot be closed as
+// idle. Requests in flight on g go on.
 func (p *pool) replace(g *generation, now time.Duration) {
+	if p.newTransport == nil {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.current.CompareAndSwap(g, &generation{RoundTripper: p.newTransport()}) {
-		return
+		return // another request did it
 	}
 	g.retiredAt = now
 	p.retired = append(slices.DeleteFunc(p.retired, func(old *generation) bool { return now-old.retiredAt > 2*maxIdle }), g)
+}
+
+// closeIdleSince closes the idle connections of HTTP/1.1, unless they are newer than the request that began at the given
+// time, or no response has left one idle since they were closed.
+func (g *generation) closeIdleSince(began, last, now time.Duration) {
+	closed := g.lastClosed.Load()
+	if time.Duration(closed) <= began && time.Duration(closed) <= last && g.lastClosed.CompareAndSwap(closed, int64(now)) {
+		g.closeIdleConnections()
+	}
 }
 
 // closeIdleConnections closes those of the current and of all retired transports.

@@ -76,7 +76,7 @@ func runFake(ctx context.Context, out io.Writer) error {
 	// Two failures, to show what they look like.
 	report(out, "photo: a malformed phone", client.SetPhotoVisibility(ctx, zapi.VisibilityContactBlacklist, zapi.Disallow("911")))
 	server.FailNext(1, zapitest.Answer{Body: `{"success": false, "message": "the number is not connected"}`})
-	report(out, "online: the API does not do it", client.SetOnlineVisibility(ctx, zapi.OnlineAll))
+	report(out, "online: a rejection by the API", client.SetOnlineVisibility(ctx, zapi.OnlineAll))
 
 	now := server.Settings(client.InstanceID())
 	fmt.Fprintf(out, "\nThe server now has: last seen %s except %v, photo %s, online %s\n",

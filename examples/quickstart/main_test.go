@@ -66,7 +66,7 @@ func TestFake(t *testing.T) {
 		"photo: my contacts                 done\n",
 		"online: same as last seen          done\n",
 		"photo: a malformed phone           refused before anything was sent\n",
-		"online: the API does not do it     rejected by the API: nothing was changed\n",
+		"online: a rejection by the API     rejected by the API: nothing was changed\n",
 		"last seen CONTACT_BLACKLIST except [554422222222 5544911111111], photo CONTACTS, online SAME_LAST_SEEN\n",
 	} {
 		assert.Contains(t, out.String(), want)
