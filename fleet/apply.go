@@ -15,7 +15,7 @@ import (
 	"github.com/zapi-go/zapi"
 )
 
-// handle does what decide returns for one order.
+// handle does what decide says about one order.
 func (w *worker) handle(ctx context.Context, a *account, m jetstream.Msg) {
 	meta, err := m.Metadata()
 	if err != nil {
@@ -108,10 +108,7 @@ func (j *job) run(ctx context.Context, m jetstream.Msg) {
 		giveBack(m, soon())
 		return
 	}
-	applyCtx, cancel := context.WithDeadline(unbroken, deadline)
-	err = j.apply(applyCtx, policy)
-	cancel()
-	leave()
+	err = j.apply(unbroken, deadline, policy, leave)
 	outcome, hold := settled(mine, err, j.found.Fence, clock(), j.backoff, j.timing.settle, rand.Int64N)
 	if err != nil {
 		j.log.WarnContext(ctx, "apply failed", "key", j.key, "rollout", j.order.Rollout, "state", outcome.State, "kind", outcome.Kind, "worker", j.name, "error", err)
@@ -157,8 +154,11 @@ func release(slots []chan struct{}) {
 	}
 }
 
-// apply makes the calls. A panic in it, or in the resolver, is an error.
-func (j *job) apply(ctx context.Context, policy zapi.Policy) (err error) {
+// apply makes the calls, and calls leave at the end. A panic in it, or in the resolver, is an error.
+func (j *job) apply(ctx context.Context, deadline time.Time, policy zapi.Policy, leave func()) (err error) {
+	defer leave() // also when the resolver ends the goroutine
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
 	defer func() {
 		if value := recover(); value != nil {
 			err = panicked{value}
@@ -225,7 +225,7 @@ func (j *job) overtaken(ctx context.Context, outcome record, revision uint64) bo
 	return false
 }
 
-// clock is the time as it is stored: short, as there are many of it.
+// clock is the wall clock, as precise as it is stored.
 func clock() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
 // policy reads a policy, once.

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Cancel withdraws the orders of a rollout that are pending or waiting, and returns their number. Orders that a worker is
-// applying are carried to their end; if one of them fails, it is waiting, and another Cancel withdraws it. Instances keep
-// the settings that they have, and Start refuses the name from then on. The error for an unknown name is [ErrNoRollout].
+// Cancel takes back what has not begun of a rollout: the orders that are pending or waiting. It returns how many. Calls
+// that are under way end; if one fails, it is waiting and can be taken back by calling Cancel again. An instance keeps
+// the settings that it has, and Start refuses the name from then on. It returns [ErrNoRollout] for an unknown name.
 func (f *Fleet) Cancel(ctx context.Context, name string) (int, error) {
 	const op = "Cancel"
 	if err := checkName(op, "name", name); err != nil {
@@ -29,8 +29,8 @@ func (f *Fleet) Cancel(ctx context.Context, name string) (int, error) {
 	return f.takeBack(ctx, name)
 }
 
-// takeBack settles the orders of a rollout that no worker has in hand. If a worker takes one at the same time, the first to
-// write the status wins.
+// takeBack settles the orders of a rollout that no worker has in hand. Of a worker and takeBack, whoever writes the status
+// first wins.
 func (f *Fleet) takeBack(ctx context.Context, name string) (taken int, err error) {
 	orders, err := f.allOrders(ctx)
 	if err != nil {
@@ -63,7 +63,7 @@ func (f *Fleet) takeBack(ctx context.Context, name string) (taken int, err error
 	return taken, nil
 }
 
-// Retry orders again the parked instances that match q, and returns their number. The state of q is [Parked] or empty.
+// Retry orders parked instances that match q again, and returns how many. The state of q is [Parked] or empty.
 func (f *Fleet) Retry(ctx context.Context, q Filter) (int, error) {
 	const op = "Retry"
 	if q.State != "" && q.State != Parked {

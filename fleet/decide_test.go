@@ -203,9 +203,23 @@ func TestDescribeQuotesNobody(t *testing.T) {
 	assert.Equal(t, "photo: privacy/disallowed-contacts: 400; online: privacy/online: 400", describe(err))
 }
 
+func TestTimesAreStoredInMilliseconds(t *testing.T) {
+	t.Parallel()
+	r := record{Version: format, Seq: 1, Rollout: "r", Policy: "p", State: Waiting, At: noon, NotBefore: noon.Add(time.Second), Fence: noon.Add(time.Minute)}
+	again, err := decodeRecord(encode(r))
+	require.NoError(t, err)
+	assert.Equal(t, r, again)
+	again, err = decodeRecord(encode(record{Version: format, State: Applied}))
+	require.NoError(t, err)
+	assert.True(t, again.At.IsZero() && again.NotBefore.IsZero() && again.Fence.IsZero())
+	assert.JSONEq(t, `{"v":1,"q":1,"r":"r","p":"p","s":"applied","t":1,"f":2}`, string(encode(record{
+		Version: format, Seq: 1, Rollout: "r", Policy: "p", State: Applied, At: time.UnixMilli(1), Fence: time.UnixMilli(2),
+	})))
+}
+
 func FuzzOrder(f *testing.F) {
 	f.Add(encode(order{format, "2026-11", 17, "9f86d0"}))
-	f.Add([]byte(`{"v":2,"rollout":"r","number":1,"policy":"p"}`))
+	f.Add([]byte(`{"v":2,"r":"r","n":1,"p":"p"}`))
 	f.Add([]byte(`{"v":1}`))
 	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -224,7 +238,7 @@ func FuzzOrder(f *testing.F) {
 func FuzzStatus(f *testing.F) {
 	f.Add(encode(record{Version: format, Seq: 4711, Rollout: "r", Policy: "p", State: Waiting, Attempts: 2, Worker: "w", Kind: "k", Error: "e", At: noon, NotBefore: noon, Fence: noon}), uint64(4711))
 	f.Add(encode(record{Version: format, Seq: 1, State: Applied, At: noon}), uint64(2))
-	f.Add([]byte(`{"v":1,"state":"lost"}`), uint64(1))
+	f.Add([]byte(`{"v":1,"s":"lost"}`), uint64(1))
 	f.Add([]byte(``), uint64(1))
 	f.Fuzz(func(t *testing.T, data []byte, seq uint64) {
 		r, err := decodeRecord(data)

@@ -14,22 +14,21 @@
 //
 // # Model
 //
-// An order names the policy that an instance should have. There is one order per instance, the newest: [Fleet.Start]
-// replaces the existing order, unless that belongs to a rollout that began later. A [Status] is what has become of an
-// order. It is in one of six states:
+// An order says which policy an instance should have. There is one order per instance, the newest: [Fleet.Start]
+// replaces the order that was there, unless that belongs to a rollout that was begun later. A status says what has become
+// of an order. A [Status] is in one of six states:
 //
 //	pending → applying → applied
 //	             ↓  ↑
 //	          waiting  → parked
 //
-// A worker takes an order, claims its instance by writing applying, calls [zapi.Client.Apply], and writes the outcome. After a
-// failure that may pass, the status is waiting and the order is tried again. A failure that needs a person, such as a wrong
-// token, is parked with its reason until [Fleet.Retry]. An order that [Fleet.Cancel] withdrew, or that a newer one
-// replaced, is superseded.
+// A worker takes an order, claims its instance by writing applying, calls [zapi.Client.Apply], and writes the outcome. A failure
+// that may pass is waiting and is tried again; one that needs a person, such as a wrong token, is parked with its
+// reason until [Fleet.Retry]. An order that [Fleet.Cancel] took back, or that a newer one replaced, is superseded.
 //
-// Every write of a status expects the revision that the worker has read, so if two workers have the same order, only one
-// goes on. A claim also holds a time, the fence, after which the worker sends no more requests. A newer
-// order waits for that time, so no late request of an older policy follows one of a newer policy.
+// Every write of a status expects the revision that the worker has read, so of two workers only one goes on. A claim
+// also holds a time, the fence, up to which its requests may still be sent. A newer order waits for that time, so no late
+// request of an older policy follows a newer one.
 //
 // # Promises
 //
@@ -37,7 +36,7 @@
 //   - A call may be repeated after a crash: at most those that the worker had in hand. Each sets the same values again.
 //   - The newest order of an instance wins. A process that was stopped for longer than its claim lasts sends nothing more; if it
 //     was stopped while it was sending, the newest policy is ordered again.
-//   - Changes by other means are not noticed; a new rollout sets the policy again.
+//   - What changes on a number by other means is not noticed; a new rollout sets it again.
 //   - The clocks of the workers must agree within 15 seconds.
 //
 // # Pace
@@ -47,14 +46,14 @@
 // # Secrets
 //
 // Credentials are never stored: workers ask a [Resolver]. Policies hold phones, and are stored in one place, the bucket
-// fleet_policies; see [WithEncryptionKey]. Only setting, route, status and kind of an error are stored. The whole error
+// fleet_policies; see [WithEncryptionKey]. Of an error, only setting, route, status and kind are stored. The whole error
 // goes to the logger of the worker.
 package fleet
 
 // How an order flows through the files:
 //
 //	orders.go    Start writes orders, each with the sequence that it expects to replace
-//	cancel.go    Cancel withdraws orders, Retry writes them again
+//	cancel.go    Cancel takes orders back, Retry writes them again
 //	batch.go     many writes at once
 //	work.go      pull loops take orders from the engine and keep them by heartbeats
 //	decide.go    pure functions: what to do with an order, and what an outcome means

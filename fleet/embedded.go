@@ -49,8 +49,8 @@ func WithListen(hostPort, token string) EmbeddedOption {
 	}
 }
 
-// WithEncryptionKey encrypts the files of the store with ChaCha20-Poly1305. A store can be opened only with the key that it
-// was created with. The key must have at least 32 bytes.
+// WithEncryptionKey encrypts the files of the store with ChaCha20-Poly1305. A store is opened with the key it was created
+// with. The key must have at least 32 bytes.
 func WithEncryptionKey(key string) EmbeddedOption {
 	return func(o *server.Options) error {
 		if len(key) < 32 {
@@ -120,8 +120,8 @@ func (e embedded) connect(ctx context.Context, s settings) (*connection, error) 
 	return conn, nil
 }
 
-// checkKey refuses a key other than the one that the store was created with: the server would find no streams, and new ones
-// would replace those that it cannot read. The file holds an HMAC, which reveals nothing about the key.
+// checkKey refuses another key than the one that the store was created with: the server would find no streams, and new ones
+// would replace those that it cannot read. The file holds an HMAC, which tells nothing about the key.
 func checkKey(path, key string) error {
 	mac := hmac.New(sha256.New, []byte(key))
 	mac.Write([]byte("zapi fleet store"))

@@ -19,7 +19,7 @@ var (
 	ErrNoRollout = errors.New("fleet: no such rollout")
 	// ErrRolloutExists reports that the name belongs to a rollout of another policy.
 	ErrRolloutExists = errors.New("fleet: the rollout exists with another policy")
-	// ErrPolicyTooLarge reports that the JSON of the policy exceeds what the engine accepts, by default 1 MiB, which is
+	// ErrPolicyTooLarge reports that the JSON of the policy exceeds what the engine takes, by default 1 MiB; that is
 	// some 60,000 contacts.
 	ErrPolicyTooLarge = errors.New("fleet: the policy is too large")
 	// ErrNoInstance reports that an instance has no order. A [Resolver] returns it for an instance that it does not know,

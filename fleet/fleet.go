@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Fleet orders rollouts, works on them and reports their progress. [Open] returns one. It is safe for concurrent use.
+// Fleet orders rollouts, works on them and reports about them. It is made by [Open] and safe for concurrent use.
 type Fleet struct {
 	*connection
 	log    *slog.Logger
@@ -51,7 +51,7 @@ type settings struct {
 	connect  []nats.Option
 }
 
-// WithReplicas sets how many servers of a cluster keep each entry: 1, 3 or 5. It matters only when the streams are created.
+// WithReplicas sets how many servers of a cluster keep each entry: 1, 3 or 5. It counts when the streams are created.
 // The default is 1 for [Embedded] and 3 for [URL].
 func WithReplicas(n int) Option {
 	return func(s *settings) error {
@@ -89,6 +89,9 @@ func WithInsecure() Option {
 // Its error is a [*zapi.ValidationError], [ErrStoreInUse], [ErrInsecureURL] or [ErrEngine].
 func Open(ctx context.Context, e Engine, opts ...Option) (*Fleet, error) {
 	s := settings{log: slog.New(slog.DiscardHandler), timing: defaultTiming}
+	if ctx == nil {
+		return nil, invalid("Open", "ctx", "must not be nil")
+	}
 	if e == nil {
 		return nil, invalid("Open", "e", "must not be nil")
 	}
@@ -114,8 +117,8 @@ func Open(ctx context.Context, e Engine, opts ...Option) (*Fleet, error) {
 	return f, nil
 }
 
-// Close ends all calls of f, lets workers complete what they have in hand, closes the connection and stops the engine if it
-// is embedded. It waits for all calls, so it must not be called in a loop over [Fleet.Watch]. Further calls do nothing.
+// Close ends all calls of f, lets workers end what is in hand, closes the connection and stops the engine if it is
+// embedded. It waits for all calls, so it must not be called in a loop over [Fleet.Watch]. Closing again does nothing.
 func (f *Fleet) Close() error {
 	f.mu.Lock()
 	f.cancel(ErrClosed)

@@ -33,11 +33,11 @@ type Rollout struct {
 	Targets iter.Seq[Target] // at least one; repeated ones count once
 }
 
-// Receipt counts the targets of a call of [Fleet.Start].
+// Receipt counts the instances that [Fleet.Start] was given.
 type Receipt struct {
 	Ordered    int // by this call
 	Resumed    int // by an earlier call of the same name
-	Superseded int // left alone, as they have an order of a rollout that began later
+	Superseded int // left alone, as they have an order of a rollout that was begun later
 }
 
 // rollout is the entry of a rollout.
@@ -91,12 +91,12 @@ func (f *Fleet) changeRollout(ctx context.Context, name string, change func(*rol
 
 // Start orders the policy for all targets, and returns when the orders are stored. Workers begin at once.
 //
-// Called again with the same name and policy, for example after a crash, it goes on where it stopped and adds new targets.
-// With another policy it returns [ErrRolloutExists]. A target that has an order of a rollout that began later is left
-// alone.
+// Called again with the same name and policy, it goes on where it stopped, after a crash too, and adds targets that are new.
+// With another policy it returns [ErrRolloutExists]. Where a target has an order of a rollout that was begun later,
+// it is left alone.
 //
-// The error is a [*zapi.ValidationError], [ErrRolloutExists], [ErrPolicyTooLarge], [ErrEngine], or that of ctx. An
-// invalid target in the middle of the sequence ends the call there; the receipt counts what was done until then.
+// Its error is a [*zapi.ValidationError], also for a target in the middle of the sequence, [ErrRolloutExists],
+// [ErrPolicyTooLarge], [ErrEngine], or that of ctx. The receipt counts what was done until then.
 func (f *Fleet) Start(ctx context.Context, r Rollout) (Receipt, error) {
 	const op = "Start"
 	if err := r.check(op); err != nil {
@@ -201,6 +201,9 @@ func (f *Fleet) orderAll(ctx context.Context, r Rollout, o order) (receipt Recei
 	position := -1
 	for target := range r.Targets {
 		position++
+		if ctx.Err() != nil {
+			return receipt, context.Cause(ctx)
+		}
 		if err := target.check("Start", fmt.Sprintf("Targets[%d]", position)); err != nil {
 			return receipt, err
 		}

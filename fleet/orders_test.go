@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -29,9 +30,49 @@ func progresses(t *testing.T, f *Fleet, name string, want Progress) (p Progress)
 	assert.Eventually(t, func() bool {
 		var err error
 		p, err = f.Progress(t.Context(), name)
+		want.ordered = p.ordered
 		return err == nil && p == want
 	}, 10*time.Second, 10*time.Millisecond, "not %+v", want)
 	return p
+}
+
+// A rollout that was cancelled before anything was ordered is done.
+func TestCancelNothing(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, f *Fleet) {
+		_, err := f.Start(t.Context(), Rollout{Name: "a", Policy: policies[0], Targets: slices.Values(someTargets(0))})
+		require.ErrorIs(t, err, zapi.ErrInvalidArgument)
+		p, err := f.Progress(t.Context(), "a")
+		require.NoError(t, err)
+		assert.False(t, p.Done(), "it can be started again")
+		_, err = f.Cancel(t.Context(), "a")
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		for p, err = range f.Watch(ctx, "a") {
+			require.NoError(t, err)
+		}
+		assert.True(t, p.Done())
+		assert.False(t, Progress{}.Done(), "the one that comes with an error")
+	})
+}
+
+// Targets that never end do not keep Start from ending with its context.
+func TestStartEndless(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, f *Fleet) {
+		ctx, cancel := context.WithCancel(t.Context())
+		given := 0
+		_, err := f.Start(ctx, Rollout{Name: "a", Policy: policies[0], Targets: func(yield func(Target) bool) {
+			for given < 1000 && yield(Target{"acme", "I1"}) {
+				if given++; given == 10 {
+					cancel()
+				}
+			}
+		}})
+		assert.ErrorIs(t, err, context.Canceled)
+		assert.Equal(t, 10, given)
+	})
 }
 
 // A rollout that was begun earlier does not overwrite a later one, and the same name goes on where it stopped.
@@ -157,7 +198,7 @@ func TestCancelWhileStarting(t *testing.T) {
 	}})
 	require.NoError(t, err)
 	p := finish(t, f, "a")
-	assert.Equal(t, Progress{Total: 30, Superseded: 30}, p)
+	assert.Equal(t, Progress{Total: 30, Superseded: 30, ordered: true}, p)
 }
 
 // A rollout that is cancelled while an older apply is under way does not open the way for a third one.
@@ -265,8 +306,9 @@ func TestArguments(t *testing.T) {
 			return nil
 		}, "zapi: Statuses: Filter.State: must be one of the constants of State, or empty"},
 		{"a negative age", func() error { _, err := f.Retry(ctx, Filter{OlderThan: -1}); return err }, "zapi: Retry: Filter.OlderThan: must not be negative"},
-		{"no pace", func() error { return f.SetPace(ctx, "acme", Pace{Burst: 1}) }, "zapi: SetPace: Pace.PerSecond: must be above 0 and at most 1,000,000"},
-		{"a pace that is no number", func() error { return f.SetPace(ctx, "acme", Pace{math.NaN(), 1}) }, "zapi: SetPace: Pace.PerSecond: must be above 0 and at most 1,000,000"},
+		{"no pace", func() error { return f.SetPace(ctx, "acme", Pace{Burst: 1}) }, "zapi: SetPace: Pace.PerSecond: must be 0.001 to 1,000,000"},
+		{"a pace that would overflow", func() error { return f.SetPace(ctx, "acme", Pace{1e-12, 1}) }, "zapi: SetPace: Pace.PerSecond: must be 0.001 to 1,000,000"},
+		{"a pace that is no number", func() error { return f.SetPace(ctx, "acme", Pace{math.NaN(), 1}) }, "zapi: SetPace: Pace.PerSecond: must be 0.001 to 1,000,000"},
 		{"no burst", func() error { return f.SetPace(ctx, "acme", Pace{PerSecond: 1}) }, "zapi: SetPace: Pace.Burst: must be 1 to 1,000,000"},
 		{"the pace of nothing", func() error { return f.SetPace(ctx, "*", Pace{1, 1}) }, "zapi: SetPace: account: must be 1 to 64 of A-Z, a-z, 0-9, _ and -"},
 	} {

@@ -13,8 +13,8 @@ import (
 
 // Pace is a rate of requests to the API that all workers of an account share.
 type Pace struct {
-	PerSecond float64 `json:"rate"`  // above 0, at most 1,000,000
-	Burst     int     `json:"burst"` // requests that may be sent at once after a pause; 1 to 1,000,000
+	PerSecond float64 `json:"rate"`  // 0.001 to 1,000,000
+	Burst     int     `json:"burst"` // requests that may go at once after a rest; at least 1
 }
 
 // defaultPace is a guess: no limit of the provider's is known.
@@ -22,8 +22,8 @@ var defaultPace = Pace{PerSecond: 20, Burst: 5}
 
 func (p Pace) check(op string) error {
 	switch {
-	case math.IsNaN(p.PerSecond), p.PerSecond <= 0, p.PerSecond > 1e6:
-		return invalid(op, "Pace.PerSecond", "must be above 0 and at most 1,000,000")
+	case math.IsNaN(p.PerSecond), p.PerSecond < 0.001, p.PerSecond > 1e6:
+		return invalid(op, "Pace.PerSecond", "must be 0.001 to 1,000,000")
 	case p.Burst < 1, p.Burst > 1e6:
 		return invalid(op, "Pace.Burst", "must be 1 to 1,000,000")
 	}
@@ -34,7 +34,7 @@ func (p Pace) duration(requests int) time.Duration {
 	return time.Duration(float64(requests) / p.PerSecond * float64(time.Second))
 }
 
-// SetPace sets the rate of an account. Running workers change to it at once. The default is 20 requests per
+// SetPace sets the rate of an account. Workers that are running change to it at once. The default is 20 requests per
 // second with a burst of 5.
 func (f *Fleet) SetPace(ctx context.Context, account string, p Pace) error {
 	const op = "SetPace"
@@ -104,7 +104,7 @@ const sliceLength = 250 * time.Millisecond
 
 // pacer hands out the pace of an account. The entry in the bucket holds the time at which all that was handed out is used
 // up (GCRA). Each worker takes slices of it by compare-and-set and spends them by itself. The size of a slice follows what
-// the worker has used of late, so that no worker takes what another one needs.
+// the worker has used of late, so that none takes what another one needs.
 type pacer struct {
 	connection *connection
 	account    string

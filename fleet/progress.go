@@ -21,8 +21,8 @@ const (
 	Applying   State = "applying"   // a worker has claimed it
 	Applied    State = "applied"    // the API has confirmed every setting
 	Waiting    State = "waiting"    // it failed and is tried again
-	Parked     State = "parked"     // it failed; a person fixes the cause and calls [Fleet.Retry]
-	Superseded State = "superseded" // a newer order replaced it, or [Fleet.Cancel] withdrew it
+	Parked     State = "parked"     // it failed and needs a person, then [Fleet.Retry]
+	Superseded State = "superseded" // a newer order replaced it, or [Fleet.Cancel] took it back
 )
 
 // final reports whether the state stays for its order.
@@ -183,8 +183,8 @@ func (c *connection) lastOrder(ctx context.Context, key string) (wanted, error) 
 	return wanted{&o, m.Sequence, m.Time}, nil
 }
 
-// Statuses returns the statuses that match q, sorted by account and instance. It reads the statuses of all instances, which
-// takes about a second for 100,000. An error ends the sequence.
+// Statuses returns the statuses that match q, sorted by account and instance. It reads all of them, a second for 100,000.
+// An error ends the sequence.
 func (f *Fleet) Statuses(ctx context.Context, q Filter) iter.Seq2[Status, error] {
 	return func(yield func(Status, error) bool) {
 		all, err := f.statuses(ctx, q)

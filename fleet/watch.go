@@ -15,12 +15,12 @@ type Progress struct {
 	PerSecond float64       // applied, over the last 10 seconds
 	Left      time.Duration // at that rate; 0 if there is none
 
-	ordering bool // [Fleet.Start] has not returned yet
+	ordered bool // [Fleet.Start] has returned, or the rollout is cancelled
 }
 
 // Done reports whether nothing is pending, applying or waiting, and all of the rollout has been ordered.
 func (p Progress) Done() bool {
-	return !p.ordering && p.Total > 0 && p.Pending+p.Applying+p.Waiting == 0
+	return p.ordered && p.Pending+p.Applying+p.Waiting == 0
 }
 
 // Progress counts the instances of a rollout, or returns [ErrNoRollout].
@@ -31,8 +31,7 @@ func (f *Fleet) Progress(ctx context.Context, name string) (Progress, error) {
 	return Progress{}, nil // Watch yields at least once
 }
 
-// Watch yields the progress of a rollout when it changes, at most twice a second. The sequence ends with a Progress that is
-// Done, or with an error.
+// Watch returns the progress of a rollout as it changes, at most twice a second. The last one is Done, or an error.
 func (f *Fleet) Watch(ctx context.Context, name string) iter.Seq2[Progress, error] {
 	return func(yield func(Progress, error) bool) {
 		if err := f.watch(ctx, name, func(p Progress) bool { return yield(p, nil) }); err != nil {
@@ -100,7 +99,7 @@ func (f *Fleet) watch(ctx context.Context, name string, yield func(Progress) boo
 	t := tally{name: name, created: roll.Created, items: make(map[string]item), workers: make(map[string]time.Time), applied: make(map[int64]int)}
 	var tick <-chan time.Time // starts when both streams have been read
 	current := make(map[bool]bool)
-	last := Progress{}
+	shown, last := false, Progress{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -131,10 +130,10 @@ func (f *Fleet) watch(ctx context.Context, name string, yield func(Progress) boo
 			}
 		}
 		p := t.progress(roll, time.Now())
-		if p == last {
+		if shown && p == last {
 			continue
 		}
-		if last = p; !yield(p) || p.Done() {
+		if shown, last = true, p; !yield(p) || p.Done() {
 			return nil
 		}
 	}
@@ -228,7 +227,7 @@ func (t *tally) progress(roll rollout, now time.Time) Progress {
 	c := t.counts
 	p := Progress{
 		Pending: c.pending, Applying: c.applying, Applied: c.applied, Waiting: c.waiting, Parked: c.parked, Superseded: c.cancelled,
-		Total: c.pending + c.applying + c.applied + c.waiting + c.parked + c.cancelled, ordering: roll.isOrdering(),
+		Total: c.pending + c.applying + c.applied + c.waiting + c.parked + c.cancelled, ordered: !roll.isOrdering(),
 	}
 	if replaced := roll.Total - p.Total; replaced > 0 {
 		p.Total += replaced

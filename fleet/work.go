@@ -51,8 +51,8 @@ func WithCalls(perAccount, total int) WorkOption {
 	}
 }
 
-// WithApplyTimeout bounds one call of the resolver and of [zapi.Client.Apply] together. After a crash of the worker, its
-// instances stay claimed for that time and 15 seconds. The default is a minute; the minimum is a second.
+// WithApplyTimeout bounds one call of [zapi.Client.Apply], and the resolver's with it. It is also for how long the
+// instance of a worker that crashed stays claimed. The default is a minute; the least is a second.
 func WithApplyTimeout(d time.Duration) WorkOption {
 	return func(s *workSettings) error {
 		if d < time.Second || d > time.Hour {
@@ -63,9 +63,8 @@ func WithApplyTimeout(d time.Duration) WorkOption {
 	}
 }
 
-// WithAttempts sets after how many attempts an order is parked, and the waits between them. A wait is random, between half
-// and all of a time that is minWait at first and doubles with each attempt up to maxWait. The default is 8 attempts, 5
-// seconds and 15 minutes. A 429 does not count as an attempt.
+// WithAttempts bounds the attempts of an order until it is parked, and the waits between them: between half and all of minWait,
+// doubled with each attempt up to maxWait. The default is 8 attempts, 5 seconds and 15 minutes. A 429 does not count.
 func WithAttempts(n int, minWait, maxWait time.Duration) WorkOption {
 	return func(s *workSettings) error {
 		if n < 1 || minWait <= 0 || maxWait < minWait || maxWait > 24*time.Hour {
@@ -76,11 +75,11 @@ func WithAttempts(n int, minWait, maxWait time.Duration) WorkOption {
 	}
 }
 
-// Work applies orders until ctx is done or f is closed. It then completes the calls in flight, and returns nil if ctx is done
-// or [ErrClosed] if f is closed. Any number of calls and processes can work at the same time.
+// Work applies orders until ctx or f ends: it takes no new ones then, ends the calls that are in flight, and returns nil, or
+// [ErrClosed]. Any number of calls and processes can work at the same time.
 //
-// The error is a [*zapi.ValidationError] for an option, or [ErrEngine] if the engine cannot be reached at the start. If the
-// engine fails later, Work waits for it to come back.
+// Its error is a [*zapi.ValidationError] for an option, or [ErrEngine] when the engine cannot be reached at the start.
+// Later it waits for the engine to come back.
 func (f *Fleet) Work(ctx context.Context, r Resolver, opts ...WorkOption) error {
 	const op = "Work"
 	if r == nil {

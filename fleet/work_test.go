@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -376,4 +377,22 @@ func TestWorkRefuses(t *testing.T) {
 			assert.ErrorIs(t, err, zapi.ErrInvalidArgument)
 		})
 	}
+}
+
+type endingResolver struct{}
+
+func (endingResolver) Credentials(context.Context, Target) (zapi.Credentials, error) {
+	runtime.Goexit()
+	return zapi.Credentials{}, nil
+}
+
+// A resolver that ends its goroutine, as t.FailNow does, does not keep the call slot.
+func TestResolverEndsGoroutine(t *testing.T) {
+	t.Parallel()
+	left := make(chan bool, 1)
+	j := &job{worker: &worker{resolver: endingResolver{}}, key: "acme.I1"}
+	go func() {
+		_ = j.apply(context.Background(), time.Now().Add(time.Minute), policies[0], func() { left <- true })
+	}()
+	assert.True(t, <-left)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -115,6 +116,8 @@ func serve(flags *flag.FlagSet) func(context.Context, *screen) error {
 	}
 }
 
+const defaultBurst = 5
+
 func start(flags *flag.FlagSet) func(context.Context, *screen) error {
 	var e engine
 	e.define(flags)
@@ -122,12 +125,13 @@ func start(flags *flag.FlagSet) func(context.Context, *screen) error {
 	policyFile := flags.String("policy", "", "`file` with the policy, YAML or JSON; needed")
 	targetsFile := flags.String("targets", "", "`file` with the columns account and instance, CSV; needed")
 	rate := flags.Float64("pace", 0, "requests per second for each account of the file (default 20, or as it is)")
-	burst := flags.Int("burst", 5, "requests that may go at once, with -pace")
+	burst := flags.Int("burst", defaultBurst, "requests that may go at once, with -pace")
 	return func(ctx context.Context, out *screen) error {
-		for flag, value := range map[string]string{"name": *name, "policy": *policyFile, "targets": *targetsFile} {
-			if err := required(flag, value); err != nil {
-				return err
-			}
+		if err := cmp.Or(required("name", *name), required("policy", *policyFile), required("targets", *targetsFile)); err != nil {
+			return err
+		}
+		if *rate == 0 && *burst != defaultBurst {
+			return errors.New("-burst is for -pace")
 		}
 		policy, err := readPolicy(*policyFile)
 		if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/csv"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -30,10 +32,19 @@ func readPolicy(path string) (zapi.Policy, error) {
 	return policy, nil
 }
 
+// validName is what [fleet.Target] allows. It is checked here, too, so that nothing is ordered of a file that is wrong.
+var validName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
 func readTargets(path string) ([]fleet.Target, error) {
 	var targets []fleet.Target
-	err := readCSV("-targets", path, []string{"account", "instance"}, func(row []string) {
+	err := readCSV("-targets", path, []string{"account", "instance"}, func(row []string) error {
+		for _, name := range row {
+			if !validName.MatchString(name) {
+				return errors.New("account and instance must be 1 to 64 of A-Z, a-z, 0-9, _ and -")
+			}
+		}
 		targets = append(targets, fleet.Target{Account: row[0], Instance: row[1]})
+		return nil
 	})
 	return targets, err
 }
@@ -51,20 +62,24 @@ func (c credentials) Credentials(_ context.Context, t fleet.Target) (zapi.Creden
 
 func readCredentials(path string) (credentials, error) {
 	creds := make(credentials)
-	err := readCSV("-credentials", path, []string{"instance", "token", "clientToken"}, func(row []string) {
-		creds[row[0]] = zapi.Credentials{InstanceID: row[0], Token: row[1], ClientToken: row[2]}
+	err := readCSV("-credentials", path, []string{"instance", "token", "clientToken"}, func(row []string) error {
+		c := zapi.Credentials{InstanceID: row[0], Token: row[1], ClientToken: row[2]}
+		if found, ok := creds[row[0]]; ok && found != c {
+			return errors.New("the instance has other credentials on an earlier line")
+		}
+		creds[row[0]] = c
+		return nil
 	})
 	return creds, err
 }
 
-// readCSV reads a file with a header that has the columns, in any order. Errors quote no value.
-func readCSV(flag, path string, columns []string, add func(row []string)) error {
-	file, err := os.Open(path)
+// readCSV reads a file with a header that has the columns, in any order. Errors name the line and quote no value.
+func readCSV(flag, path string, columns []string, add func(row []string) error) error {
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("%s: %w", flag, err)
 	}
-	defer file.Close() //nolint:errcheck // it was only read
-	reader := csv.NewReader(file)
+	reader := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(data, []byte("\ufeff")))) // spreadsheets write a byte order mark
 	reader.TrimLeadingSpace = true
 	header, err := reader.Read()
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -90,7 +105,10 @@ func readCSV(flag, path string, columns []string, add func(row []string)) error 
 		for i, position := range positions {
 			row[i] = strings.TrimSpace(record[position])
 		}
-		add(row)
+		if err := add(row); err != nil {
+			line, _ := reader.FieldPos(0)
+			return fmt.Errorf("%s: %s: record on line %d: %w", flag, path, line, err)
+		}
 	}
 }
 

@@ -79,7 +79,10 @@ func TestOneLineAndExitCode2(t *testing.T) {
 		{"start -name r -policy " + policy + " -targets " + policy + " -dir " + dir, "the first line must name the columns account, instance"},
 		{"start -name r -policy " + policy + " -targets " + write(t, "a.csv", "account,instance\n") + " -dir " + dir, "has no rows"},
 		{"start -name r -policy " + policy + " -targets " + write(t, "a.csv", "account,instance\na,b,c\n") + " -dir " + dir, "wrong number of fields"},
-		{"start -name r -policy " + policy + " -targets " + write(t, "a.csv", "account,instance\na,*\n") + " -dir " + dir, "Targets[0].Instance: must be"},
+		{"start -name r -policy " + policy + " -targets " + write(t, "a.csv", "account,instance\na,*\n") + " -dir " + dir, "record on line 2: account and instance must be"},
+		{"start -name r -policy " + policy + " -targets " + write(t, "a.csv", "account,instance\r\n\r\na,b\r\n\r\na b,c\r\n") + " -dir " + dir, "record on line 5: account and instance must be"},
+		{"start -name r -burst 7 -policy " + policy + " -targets " + targets + " -dir " + dir, "-burst is for -pace"},
+		{"work -credentials " + write(t, "c.csv", "instance,token,clientToken\nI1,a,b\nI1,a,c\n") + " -dir " + dir, "record on line 3: the instance has other credentials"},
 		{"start -name r -pace -1 -policy " + policy + " -targets " + targets + " -dir " + dir, "Pace.PerSecond: must be"},
 		{"start -name r -policy " + write(t, "p.yaml", "foto: {}") + " -targets " + targets + " -dir " + dir, "foto"},
 	} {
@@ -131,7 +134,7 @@ func TestServeStartWorkWatch(t *testing.T) {
 	t.Setenv(tokenVariable, "a token of the test")
 	api := zapitest.NewServer()
 	defer api.Close()
-	targets, creds := "account,instance\n", "token,clientToken,instance\n"
+	targets, creds := "\ufeffaccount,instance\r\n\r\n", "token,clientToken,instance\n"
 	for i := range 20 {
 		c := api.AddInstance()
 		targets += fmt.Sprintf("acme%d,%s\n", i%2, c.InstanceID)
@@ -181,7 +184,7 @@ func TestServeStartWorkWatch(t *testing.T) {
 	assert.Equal(t, "1 ordered again\n", do(0, "retry", "-url", url, "-kind", "no instance"))
 	do(1, "watch", "-url", url, "-name", "a")
 	assert.Equal(t, "0 taken back\n", do(0, "cancel", "-url", url, "-name", "a"))
-	for _, line := range strings.Split(strings.TrimSpace(targets), "\n")[2:] {
+	for _, line := range strings.Split(strings.TrimSpace(targets), "\n")[3:] {
 		_, id, _ := strings.Cut(line, ",")
 		assert.Equal(t, zapi.VisibilityContacts, api.Settings(id).Photo.Visibility)
 		assert.Equal(t, zapi.OnlineSameAsLastSeen, api.Settings(id).Online)
