@@ -56,6 +56,7 @@ package fleet
 //	cancel.go    Cancel takes orders back, Retry writes them again
 //	batch.go     many writes at once
 //	work.go      pull loops take orders from the engine and keep them by heartbeats
+//	format.go    orders and statuses as they are stored
 //	decide.go    pure functions: what to do with an order, and what an outcome means
 //	apply.go     claim, apply, outcome; repair when the claim was lost
 //	pace.go      the rate that the workers of an account share

@@ -303,12 +303,16 @@ func TestSweep(t *testing.T) {
 		api := newAPI(t, map[string]int{"acme": 20})
 		fullSpeed(t, f, api.targets)
 		start(t, f, "r", policies[1], api.targets)
+		consumer, err := f.orders.Consumer(t.Context(), consumerOf("acme"))
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { // a cluster counts what is pending with a delay
+			info, err := consumer.Info(t.Context())
+			return err == nil && info.NumPending == 20
+		}, 10*time.Second, 10*time.Millisecond)
 		later := time.Now().Add(2 * f.timing.sweepEvery)
 		n, err := f.sweep(t.Context(), later)
 		require.NoError(t, err)
 		assert.Zero(t, n, "the engine will deliver them")
-		consumer, err := f.orders.Consumer(t.Context(), consumerOf("acme"))
-		require.NoError(t, err)
 		batch, err := consumer.Fetch(10)
 		require.NoError(t, err)
 		for m := range batch.Messages() {

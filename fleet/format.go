@@ -1,0 +1,106 @@
+package fleet
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+const format = 1 // of orders and statuses
+
+// order is the wanted state of an instance. There are many orders and statuses, so what is stored of them is short.
+type order struct {
+	Version int    `json:"v"`
+	Rollout string `json:"r"`
+	Number  uint64 `json:"n"` // of the rollout; the higher one was begun later
+	Policy  string `json:"p"` // its key: 128 bits of the SHA-256 of its JSON
+}
+
+// record is the status of an instance as it is stored: the claim and the outcome.
+type record struct {
+	Version   int       `json:"v"`
+	Seq       uint64    `json:"q"` // of the order
+	Rollout   string    `json:"r"`
+	Policy    string    `json:"p"`
+	State     State     `json:"s"`
+	Attempts  int       `json:"a,omitempty"` // applies that failed and count
+	Claims    int       `json:"c,omitempty"` // since the last outcome; more than one means that workers died
+	Worker    string    `json:"w,omitempty"`
+	Kind      string    `json:"k,omitempty"`
+	Error     string    `json:"e,omitempty"`
+	At        time.Time `json:"-"` // the times are stored in milliseconds, see [record.MarshalJSON]
+	NotBefore time.Time `json:"-"`
+	Fence     time.Time `json:"-"` // until then an apply of this or an older order may still be sending
+}
+
+// plainRecord is a record without its methods.
+type plainRecord record
+
+// storedRecord is a record as JSON: times are milliseconds since 1970, and 0 for none.
+type storedRecord struct {
+	*plainRecord
+	At        int64 `json:"t,omitempty"`
+	NotBefore int64 `json:"b,omitempty"`
+	Fence     int64 `json:"f,omitempty"`
+}
+
+func (r record) MarshalJSON() ([]byte, error) {
+	return json.Marshal(storedRecord{(*plainRecord)(&r), millis(r.At), millis(r.NotBefore), millis(r.Fence)})
+}
+
+func (r *record) UnmarshalJSON(data []byte) error {
+	s := storedRecord{plainRecord: (*plainRecord)(r)}
+	if err := json.Unmarshal(data, &s); err != nil {
+		return err
+	}
+	r.At, r.NotBefore, r.Fence = fromMillis(s.At), fromMillis(s.NotBefore), fromMillis(s.Fence)
+	return nil
+}
+
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func fromMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+// decodeOrder also returns an error for the format of a later version.
+func decodeOrder(data []byte) (order, error) {
+	var o order
+	if err := json.Unmarshal(data, &o); err != nil {
+		return order{}, fmt.Errorf("not an order: %w", err)
+	}
+	if o.Version != format || o.Rollout == "" || o.Number == 0 || o.Policy == "" {
+		return order{}, fmt.Errorf("not an order of format %d", format)
+	}
+	return o, nil
+}
+
+// decodeRecord reads a status; no data is the status of an instance that has none.
+func decodeRecord(data []byte) (record, error) {
+	var r record
+	if len(bytes.TrimSpace(data)) == 0 {
+		return r, nil
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		return record{}, fmt.Errorf("not a status: %w", err)
+	}
+	if r.Version != format || !r.State.stored() {
+		return record{}, fmt.Errorf("not a status of format %d", format)
+	}
+	return r, nil
+}
+
+// encode cannot fail on what is stored.
+func encode(v any) []byte {
+	data, _ := json.Marshal(v)
+	return data
+}
