@@ -124,7 +124,7 @@ func readContacts(name string, list []byte) ([]string, error) {
 	var contacts []string
 	var failures []error
 	number := 0
-	for line := range bytes.Lines(list) {
+	for line := range bytes.Lines(bytes.TrimPrefix(list, []byte("\ufeff"))) { // editors write a byte order mark
 		number++
 		contact, _, _ := strings.Cut(string(line), "#")
 		if contact = strings.TrimSpace(contact); contact == "" {

@@ -85,6 +85,17 @@ One contact left the list and one joined it: 1 added, 0 removed
 
 On the blacklist of lastSeen now: 5511988887777
 `},
+		{"byte order mark and Windows line ends", "\ufeff# nobody yet\r\n", `The company's list has 0 entries.
+
+The blacklist follows the list: 0 added, 0 removed
+
+The same list once more: 0 added, 0 removed
+
+One contact left the list and one joined it: 1 added, 0 removed
+  + 5511988887777
+
+On the blacklist of lastSeen now: 5511988887777
+`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
