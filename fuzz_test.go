@@ -148,6 +148,7 @@ func FuzzDestination(f *testing.F) {
 	f.Add("https://[::1]:8443/a%2Fb/", `!"$&'()*+,-.:;<=>@[]^_{x}|~`, "..", " F")
 	f.Add("https://user:secret@example.com?x#y", "a/b", "a%2fb", "a\nb")
 	f.Add("https://example.com/a//b/%2e%2e/", "é", ".", "")
+	f.Add("https://example.com::", "a", "b", "c")
 	f.Fuzz(func(t *testing.T, base, instanceID, token, clientToken string) {
 		c := zapi.Credentials{InstanceID: instanceID, Token: token, ClientToken: clientToken}
 		var went *http.Request

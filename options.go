@@ -317,6 +317,8 @@ func parseBaseURL(rawURL string, insecureHTTP bool) (base *url.URL, reason strin
 	switch {
 	case err != nil || base.Hostname() == "" || !isPort(base.Port()):
 		return nil, "must be an absolute URL with a host"
+	case strings.Contains(base.Hostname(), ":") && !strings.HasPrefix(base.Host, "["):
+		return nil, "must have an IPv6 address in brackets"
 	case strings.ContainsFunc(rawURL, isUnprintable):
 		return nil, "must be printable ASCII without spaces"
 	case base.User != nil, strings.ContainsAny(rawURL, "?#"):

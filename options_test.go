@@ -103,6 +103,8 @@ func TestBaseURL(t *testing.T) {
 		{"control character", "https://example.com/secret\n", nil, ""},
 		{"malformed escape", "https://example.com/secret%zz", nil, ""},
 		{"malformed port", "https://example.com:secret", nil, ""},
+		{"two empty ports", "https://secret.example.com::", nil, ""},
+		{"IPv6 without brackets", "http://::1:80", nil, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
