@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -311,14 +312,17 @@ func (c *config) roundTripper(pool *pool, base *url.URL) (http.RoundTripper, err
 	return top, nil
 }
 
+// hostPattern matches a host that can be dialed. The parser of net/url accepts others, also escaped ones beyond ASCII.
+var hostPattern = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(%[!-~]+)?\])(:[0-9]*)?$`)
+
 // parseBaseURL returns the base URL without a trailing slash, or what is wrong with it.
 func parseBaseURL(rawURL string, insecureHTTP bool) (base *url.URL, reason string) {
 	base, err := url.Parse(rawURL)
 	switch {
 	case err != nil || base.Hostname() == "" || !isPort(base.Port()):
 		return nil, "must be an absolute URL with a host"
-	case strings.Contains(base.Hostname(), ":") && !strings.HasPrefix(base.Host, "["):
-		return nil, "must have an IPv6 address in brackets"
+	case !hostPattern.MatchString(base.Host):
+		return nil, "must have a host of letters, digits, -, _ and ., or an IPv6 address in brackets"
 	case strings.ContainsFunc(rawURL, isUnprintable):
 		return nil, "must be printable ASCII without spaces"
 	case base.User != nil, strings.ContainsAny(rawURL, "?#"):

@@ -105,6 +105,12 @@ func TestBaseURL(t *testing.T) {
 		{"malformed port", "https://example.com:secret", nil, ""},
 		{"two empty ports", "https://secret.example.com::", nil, ""},
 		{"IPv6 without brackets", "http://::1:80", nil, ""},
+		{"IPv6 with a zone", "https://[fe80::1%25eth0]:8443", nil, "https://[fe80::1%25eth0]:8443"},
+		{"underscore", "https://z_api-1.example.com", nil, "https://z_api-1.example.com"},
+		{"escaped name beyond ASCII", "https://secret%C3%A4.com", nil, ""},
+		{"escaped byte that is not UTF-8", "https://secret%ff.com", nil, ""},
+		{"bracket in the host", "https://secret].com", nil, ""},
+		{"quotation mark in the host", `https://"secret".com`, nil, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
