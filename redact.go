@@ -139,13 +139,15 @@ func (r redactor) cause(err error) error {
 		err = urlErr.Err
 	}
 	text := err.Error()
-	if protocolError.MatchString(text) && quotation.MatchString(text) {
-		text = quotation.ReplaceAllString(text, `"…"`) // what a server wrote may be a phone, or half a secret
-	} else if !r.inError(err) {
+	shown := text
+	if protocolError.MatchString(text) {
+		shown = quotation.ReplaceAllString(text, `"…"`) // what a server wrote may be a phone, or half a secret
+	}
+	if shown == text && !r.inError(err) {
 		return err
 	}
 	return &redactedError{
-		text:    r.redact(text),
+		text:    r.redact(shown),
 		matches: func(target error) bool { return errors.Is(err, target) },
 		timeout: isTimeout(err),
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -36,6 +37,7 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		{"refused", failing(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}), true, "nothing was sent"},
 		{"reset", failing(&net.OpError{Op: "read", Err: syscall.ECONNRESET}), true, "setting a value twice does no harm"},
 		{"closed by the server", failing(io.EOF), true, "an idle connection that the server just closed"},
+		{"closed by a server of HTTP/2", failing(errors.New(`http2: server sent GOAWAY and closed the connection; LastStreamID=1, ErrCode=NO_ERROR, debug=""`)), true, "a quotation is removed, and it stays an error of the network"},
 		{"truncated", cut, true, "the response may have said success"},
 		{"attempt timeout", hanging, true, "the next attempt may be faster"},
 		{"429", status(429), true, "it says so"},
