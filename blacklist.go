@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"unicode"
 )
 
@@ -22,19 +23,23 @@ func (c *Client) DisallowedContacts(ctx context.Context, scope BlacklistScope) (
 	if err := blacklistScopes.check(opDisallowedContacts, "scope", scope); err != nil {
 		return nil, err
 	}
-	var contacts []string
+	var contacts atomic.Pointer[[]string] // an interceptor may call next in parallel
 	get := request{op: opDisallowedContacts, method: http.MethodGet, query: "?type=" + string(scope)}
-	err := c.do(ctx, get, func(m members) (err error) {
-		contacts, err = decodeContacts(m["disallowedContacts"])
+	err := c.do(ctx, get, func(m members) error {
+		list, err := decodeContacts(m["disallowedContacts"])
+		if err == nil {
+			contacts.Store(&list)
+		}
 		return err
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err // also if an interceptor returned it after a success
-	case contacts == nil:
+	}
+	list := contacts.Load()
+	if list == nil {
 		return nil, &TransportError{Op: opDisallowedContacts, Err: errNoList}
 	}
-	return contacts, nil
+	return *list, nil
 }
 
 var errNoList = errors.New("an interceptor returned nil without a response")

@@ -418,6 +418,11 @@ func TestInterceptors(t *testing.T) {
 		{"calls again", func(ctx context.Context, _ zapi.Call, next func(context.Context) error) error {
 			return errors.Join(next(ctx), next(ctx))
 		}, setOnline, 2, ""},
+		{"calls twice in parallel", func(ctx context.Context, _ zapi.Call, next func(context.Context) error) error {
+			second := make(chan error)
+			go func() { second <- next(ctx) }()
+			return errors.Join(next(ctx), <-second)
+		}, replaceBlacklist(zapi.BlacklistPhoto, "554422222222"), 4, ""},
 		{"wraps", func(ctx context.Context, _ zapi.Call, next func(context.Context) error) error {
 			done, cancel := context.WithCancel(ctx)
 			cancel()
@@ -434,7 +439,7 @@ func TestInterceptors(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			api := newMockAPI(succeeding)
+			api := newMockAPI(listing())
 			err := tt.call(t.Context(), api.client(t, zapi.WithInterceptor(tt.interceptor)))
 			assert.Len(t, api.requests(), tt.requests)
 			if tt.want == "" {

@@ -95,7 +95,7 @@ type Call struct {
 }
 
 // An Interceptor wraps a call. next makes the call and returns the error that the caller would get. An interceptor may call
-// next more than once, or not at all.
+// next more than once, also in parallel, or not at all.
 type Interceptor func(ctx context.Context, call Call, next func(context.Context) error) error
 
 // WithInterceptor wraps whole calls, retries included, for traces, metrics and circuit breakers. The first is the outermost.
