@@ -114,7 +114,9 @@ func textOf(raw json.RawMessage) string {
 		return "" // absent, as nearly always
 	}
 	var value any
-	_ = json.Unmarshal(raw, &value) // raw is valid
+	if json.Unmarshal(raw, &value) != nil {
+		return string(raw) // a number that no float64 can hold
+	}
 	switch value := value.(type) {
 	case string:
 		return value

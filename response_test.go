@@ -57,6 +57,7 @@ func TestResponses(t *testing.T) {
 		{"message twice", 200, `{"success":true,"message":"","message":""}`, zapi.ErrUnexpectedResponse, "unexpected response: the body repeats a member"},
 		{"success with error true", 200, `{"success":true,"error":true}`, zapi.ErrUnexpectedResponse, "unexpected response: true: status 200 with an error in the body"},
 		{"success with error 1", 200, `{"success":true,"error":1}`, zapi.ErrUnexpectedResponse, "unexpected response: 1: status 200 with an error in the body"},
+		{"success with an error beyond every number", 200, `{"success":true,"error":1e999}`, zapi.ErrUnexpectedResponse, "unexpected response: 1e999: status 200 with an error in the body"},
 		{"empty body", 200, ``, zapi.ErrUnexpectedResponse, "unexpected response: the body is not one JSON object"},
 		{"null", 200, `null`, zapi.ErrUnexpectedResponse, "unexpected response: the body is not one JSON object"},
 		{"array", 200, `[{"success":true}]`, zapi.ErrUnexpectedResponse, "unexpected response: the body is not one JSON object"},
