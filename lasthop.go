@@ -155,8 +155,11 @@ func conceal(resp *http.Response, req *http.Request, x *exchange) *http.Response
 	switch {
 	case errors.Is(err, errTooLarge):
 		body.text = body.text[:min(len(body.text), maxErrorBody)] // the end may be half a secret
-	case err != nil && !isComplete(err):
-		body.text, body.err = "", networkError{redactor.cause(err)} // the end may be half a secret here, too
+	case err != nil:
+		body.text = "" // likewise
+		if !isComplete(err) {
+			body.err = networkError{redactor.cause(err)}
+		}
 	case body.text != string(original):
 		both := seal(redactedBody{original, []byte(body.text)})
 		x.redacted.Store(&both)

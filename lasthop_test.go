@@ -1,6 +1,7 @@
 package zapi_test
 
 import (
+	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -225,6 +226,13 @@ func TestMiddlewareSeesNoHalfSecret(t *testing.T) {
 		{"body cut off", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000")
 			_, _ = io.WriteString(w, "page "+half)
+		}},
+		{"body of broken gzip", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			packed := gzip.NewWriter(w)
+			_, _ = io.WriteString(packed, "page "+half)
+			_ = packed.Flush()
+			_, _ = io.WriteString(w, "\a") // begins a block of a type that does not exist
 		}},
 		{"body beyond the limit", func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, "page"+strings.Repeat(" ", 1<<20-len(half)-4)+creds.ClientToken)
