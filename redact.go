@@ -126,7 +126,7 @@ func (r redactor) inName(name string) bool {
 var (
 	// protocolError matches the errors in which net/http quotes a response that it could not read.
 	protocolError = regexp.MustCompile(`malformed|connection broken|GOAWAY|[tT]railer|header|http2|bad Content-Length|transfer encoding`)
-	quotation     = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+	quotation     = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|(MIME header (?:initial )?line: )(?s:.*)`) // Go 1.25 does not quote the line
 	errNoCause    = errors.New("the transport returned an error without a cause")
 )
 
@@ -141,7 +141,7 @@ func (r redactor) cause(err error) error {
 	text := err.Error()
 	shown := text
 	if protocolError.MatchString(text) {
-		shown = quotation.ReplaceAllString(text, `"…"`) // what a server wrote may be a phone, or half a secret
+		shown = quotation.ReplaceAllString(text, `${1}"…"`) // what a server wrote may be a phone, or half a secret
 	}
 	if shown == text && !r.inError(err) {
 		return err

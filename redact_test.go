@@ -321,6 +321,7 @@ func TestUnreadableResponsesAreNotQuoted(t *testing.T) {
 		"no HTTP":       half + phone + "\r\n\r\n",
 		"no status":     "HTTP/1.1 " + half + " " + phone + "\r\n\r\n",
 		"no header":     "HTTP/1.1 200 OK\r\n" + half + phone + "\r\n\r\n",
+		"space before":  "HTTP/1.1 200 OK\r\n " + half + phone + ": 1\r\n\r\n",
 		"no length":     "HTTP/1.1 200 OK\r\nContent-Length: " + half + phone + "\r\n\r\n",
 		"quotes within": "HTTP/1.1 \"" + half + "\" \"" + phone + "\r\n\r\n",
 	} {
@@ -408,6 +409,8 @@ func TestHTTP2ErrorsAreNotQuoted(t *testing.T) {
 		`stream error: stream ID 1; PROTOCOL_ERROR; invalid pseudo-header ":` + half + `"`,
 		`http2: server sent GOAWAY and closed the connection; LastStreamID=1, ErrCode=NO_ERROR, debug="` + half + `"`,
 		`net/http: HTTP/1.x transport connection broken: bad Content-Length "` + half + `"`,
+		`net/http: HTTP/1.x transport connection broken: malformed MIME header line: "` + half + `: x`, // as in Go 1.25
+		`net/http: HTTP/1.x transport connection broken: malformed MIME header initial line:  ` + half,
 	} {
 		client, err := zapi.NewClient(creds, append(network(func(*http.Request) error { return errors.New(text) }), once)...)
 		require.NoError(t, err)
