@@ -121,6 +121,7 @@ func (p Policy) MarshalYAML() (any, error) {
 // they are strings. If it returns an error, p is left unchanged.
 //
 // Libraries do not call it for an empty file, which leaves p unchanged, and read only the first document of a file.
+// yaml.v2 cannot read a policy: its keys are not strings, and it drops repeated ones.
 func (p *Policy) UnmarshalYAML(unmarshal func(any) error) error {
 	var value any
 	if err := unmarshal(&value); err != nil {
