@@ -75,7 +75,7 @@ type Client struct {
 
 // NewClient returns a client for the instance of creds. It sends nothing.
 //
-// All options are checked together, so their order never matters.
+// All options are checked together, so the order of different ones never matters.
 // The error is a [*ValidationError] that names the credential or option at fault.
 func NewClient(creds Credentials, opts ...Option) (*Client, error) {
 	const op = "NewClient"
