@@ -69,8 +69,8 @@
 //   - the caller's cancellation or deadline
 //
 // The wait is random and grows exponentially, so that clients that failed together do not return together. After a
-// Retry-After of at most MaxWait, the wait is exactly that long. If it is longer, or if the wait would exceed the
-// caller's deadline, the call fails at once, and [APIError].RetryAfter holds what the API asked for.
+// Retry-After above 0 and of at most MaxWait, the wait is exactly that long. If it is longer, or if the wait would exceed
+// the caller's deadline, the call fails at once, and [APIError].RetryAfter holds what the API asked for.
 //
 // The timeout of one attempt, [WithTimeout], does not match [context.DeadlineExceeded], which means the caller's
 // deadline. A request that timed out may still arrive after a later one: where that matters, repeat the call some seconds
