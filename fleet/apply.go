@@ -262,12 +262,6 @@ func refuseLate(next http.RoundTripper) http.RoundTripper {
 		if r.Body != nil && r.Body != http.NoBody {
 			r = r.WithContext(r.Context()) // a copy
 			r.Body = timedBody{r.Body, deadline}
-			if again := r.GetBody; again != nil {
-				r.GetBody = func() (io.ReadCloser, error) {
-					body, err := again()
-					return timedBody{body, deadline}, err
-				}
-			}
 		}
 		return next.RoundTrip(r)
 	})

@@ -36,7 +36,7 @@ func (f *Fleet) takeBack(ctx context.Context, name string) (taken int, err error
 	if err != nil {
 		return 0, err
 	}
-	records, err := f.allRecords(ctx, func(key string, _ record) bool { return orders[key].order != nil && orders[key].Rollout == name })
+	records, err := f.allRecords(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -49,7 +49,7 @@ func (f *Fleet) takeBack(ctx context.Context, name string) (taken int, err error
 		}
 		// The fence stays: an apply of an older order may be under way.
 		r := record{
-			Version: format, Seq: w.seq, Rollout: name, Policy: w.Policy, State: Superseded, Kind: kindCancelled, At: time.Now(), Fence: found.Fence,
+			Version: format, Seq: w.seq, Rollout: name, Policy: w.Policy, State: Superseded, Kind: kindCancelled, At: clock(), Fence: found.Fence,
 		}
 		if err := batch.publish("$KV."+statusBucket+"."+key, encode(r), found.revision, func(err error) error {
 			if err == nil {
@@ -88,7 +88,7 @@ func (f *Fleet) orderAgain(ctx context.Context, match func(Status, record) bool)
 	if err != nil {
 		return 0, err
 	}
-	records, err := f.allRecords(ctx, func(string, record) bool { return true })
+	records, err := f.allRecords(ctx)
 	if err != nil {
 		return 0, err
 	}

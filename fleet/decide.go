@@ -3,6 +3,7 @@ package fleet
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -88,14 +89,7 @@ type backoff struct {
 
 // wait doubles with each attempt; random returns a number in [0, n).
 func (b backoff) wait(attempt int, random func(n int64) int64) time.Duration {
-	longest := b.minWait
-	for range attempt - 1 {
-		if longest > b.maxWait/2 { // and so it cannot overflow
-			longest = b.maxWait
-			break
-		}
-		longest *= 2
-	}
+	longest := time.Duration(min(math.Ldexp(float64(b.minWait), attempt-1), float64(b.maxWait)))
 	return longest/2 + time.Duration(random(int64(longest/2)+1))
 }
 
@@ -210,7 +204,7 @@ func classify(err error) failure {
 
 // retryAfter is the longest wait that the API asked for.
 func retryAfter(err error) (longest time.Duration) {
-	for leaf := range leaves(err) {
+	for _, leaf := range leaves(err) {
 		if api := (*zapi.APIError)(nil); errors.As(leaf, &api) {
 			longest = max(longest, api.RetryAfter)
 		}
@@ -221,7 +215,7 @@ func retryAfter(err error) (longest time.Duration) {
 // describe returns what may be stored of an error: setting, route and status. The rest may quote a phone or a secret.
 func describe(err error) string {
 	var parts []string
-	for leaf := range leaves(err) {
+	for _, leaf := range leaves(err) {
 		var api *zapi.APIError
 		var transport *zapi.TransportError
 		var refused *zapi.ValidationError
@@ -250,17 +244,9 @@ var isSetting = map[string]bool{
 }
 
 // leaves returns the errors that Apply has joined.
-func leaves(err error) func(yield func(error) bool) {
-	return func(yield func(error) bool) {
-		joined, ok := err.(interface{ Unwrap() []error })
-		if !ok {
-			yield(err)
-			return
-		}
-		for _, e := range joined.Unwrap() {
-			if !yield(e) {
-				return
-			}
-		}
+func leaves(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
 	}
+	return []error{err}
 }

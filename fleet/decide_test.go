@@ -203,7 +203,7 @@ func TestDescribeQuotesNobody(t *testing.T) {
 	assert.Equal(t, "photo: privacy/disallowed-contacts: 400; online: privacy/online: 400", describe(err))
 }
 
-func TestTimesAreStoredInMilliseconds(t *testing.T) {
+func TestStatusAsItIsStored(t *testing.T) {
 	t.Parallel()
 	r := record{Version: format, Seq: 1, Rollout: "r", Policy: "p", State: Waiting, At: noon, NotBefore: noon.Add(time.Second), Fence: noon.Add(time.Minute)}
 	again, err := decodeRecord(encode(r))
@@ -212,8 +212,8 @@ func TestTimesAreStoredInMilliseconds(t *testing.T) {
 	again, err = decodeRecord(encode(record{Version: format, State: Applied}))
 	require.NoError(t, err)
 	assert.True(t, again.At.IsZero() && again.NotBefore.IsZero() && again.Fence.IsZero())
-	assert.JSONEq(t, `{"v":1,"q":1,"r":"r","p":"p","s":"applied","t":1,"f":2}`, string(encode(record{
-		Version: format, Seq: 1, Rollout: "r", Policy: "p", State: Applied, At: time.UnixMilli(1), Fence: time.UnixMilli(2),
+	assert.JSONEq(t, `{"v":1,"q":1,"r":"r","p":"p","s":"applied","t":"1970-01-01T00:00:00.001Z","f":"1970-01-01T00:00:00.002Z"}`, string(encode(record{
+		Version: format, Seq: 1, Rollout: "r", Policy: "p", State: Applied, At: time.UnixMilli(1).UTC(), Fence: time.UnixMilli(2).UTC(),
 	})))
 }
 

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 )
@@ -88,7 +89,7 @@ func (e embedded) connect(ctx context.Context, s settings) (*connection, error) 
 	if err := os.MkdirAll(e.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrEngine, err)
 	}
-	unlock, err := lock(filepath.Join(e.dir, "lock"))
+	unlock, err := lock(e.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -118,6 +119,19 @@ func (e embedded) connect(ctx context.Context, s settings) (*connection, error) 
 		conn.address = srv.ClientURL()
 	}
 	return conn, nil
+}
+
+// lock keeps other processes, and other calls in this one, from opening the store. It ends with the process.
+func lock(dir string) (unlock func() error, err error) {
+	file := flock.New(filepath.Join(dir, "lock"), flock.SetPermissions(0o600))
+	locked, err := file.TryLock()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrEngine, err)
+	case !locked:
+		return nil, ErrStoreInUse
+	}
+	return file.Unlock, nil
 }
 
 // checkKey refuses another key than the one that the store was created with: the server would find no streams, and new ones

@@ -150,10 +150,6 @@ func (c *connection) close() error {
 	return c.stop()
 }
 
-func (c *connection) closeAfter(err error) error {
-	return errors.Join(err, c.close())
-}
-
 // provision creates what is missing. The stream of orders comes last, so where it is, everything is; a user who may not
 // create anything, or not read everything, gets by.
 func (c *connection) provision(ctx context.Context) error {

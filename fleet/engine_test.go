@@ -308,7 +308,7 @@ func fullSpeed(t *testing.T, f *Fleet, targets []Target) {
 // finish waits until a rollout is done.
 func finish(t *testing.T, f *Fleet, name string) Progress {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var last Progress
 	for p, err := range f.Watch(ctx, name) {

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -110,7 +111,7 @@ func Open(ctx context.Context, e Engine, opts ...Option) (*Fleet, error) {
 		return nil, err
 	}
 	if err := conn.provision(ctx); err != nil {
-		return nil, conn.closeAfter(err)
+		return nil, errors.Join(err, conn.close())
 	}
 	f := &Fleet{connection: conn, log: s.log, timing: s.timing}
 	f.ctx, f.cancel = context.WithCancelCause(context.Background())

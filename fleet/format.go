@@ -29,47 +29,9 @@ type record struct {
 	Worker    string    `json:"w,omitempty"`
 	Kind      string    `json:"k,omitempty"`
 	Error     string    `json:"e,omitempty"`
-	At        time.Time `json:"-"` // the times are stored in milliseconds, see [record.MarshalJSON]
-	NotBefore time.Time `json:"-"`
-	Fence     time.Time `json:"-"` // until then an apply of this or an older order may still be sending
-}
-
-// plainRecord is a record without its methods.
-type plainRecord record
-
-// storedRecord is a record as JSON: times are milliseconds since 1970, and 0 for none.
-type storedRecord struct {
-	*plainRecord
-	At        int64 `json:"t,omitempty"`
-	NotBefore int64 `json:"b,omitempty"`
-	Fence     int64 `json:"f,omitempty"`
-}
-
-func (r record) MarshalJSON() ([]byte, error) {
-	return json.Marshal(storedRecord{(*plainRecord)(&r), millis(r.At), millis(r.NotBefore), millis(r.Fence)})
-}
-
-func (r *record) UnmarshalJSON(data []byte) error {
-	s := storedRecord{plainRecord: (*plainRecord)(r)}
-	if err := json.Unmarshal(data, &s); err != nil {
-		return err
-	}
-	r.At, r.NotBefore, r.Fence = fromMillis(s.At), fromMillis(s.NotBefore), fromMillis(s.Fence)
-	return nil
-}
-
-func millis(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
-}
-
-func fromMillis(ms int64) time.Time {
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms).UTC()
+	At        time.Time `json:"t,omitzero"`
+	NotBefore time.Time `json:"b,omitzero"`
+	Fence     time.Time `json:"f,omitzero"` // until then an apply of this or an older order may still be sending
 }
 
 // decodeOrder also returns an error for the format of a later version.

@@ -241,7 +241,7 @@ func (f *Fleet) orderAll(ctx context.Context, r Rollout, o order) (receipt Recei
 // count counts a target whose order stands, and reports whether it does.
 func (r *Receipt) count(found wanted, o order) bool {
 	switch {
-	case found.order == nil || found.Number < o.Number:
+	case found.Number < o.Number:
 		return false
 	case found.Number == o.Number:
 		r.Resumed++

@@ -216,7 +216,7 @@ func TestCancelKeepsTheFence(t *testing.T) {
 			}
 			return nil, nil
 		}
-		const claim = 3 * time.Second
+		const claim = 5 * time.Second
 		work(t, f, api, WithApplyTimeout(claim))
 		begun := time.Now()
 		start(t, f, "a", policies[0], api.targets)
@@ -224,10 +224,11 @@ func TestCancelKeepsTheFence(t *testing.T) {
 		start(t, f, "b", policies[1], api.targets)
 		n, err := f.Cancel(t.Context(), "b")
 		require.NoError(t, err)
-		assert.Equal(t, 1, n)
 		start(t, f, "c", policies[2], api.targets)
-		time.Sleep(700 * time.Millisecond)                        // longer than a fence is rechecked
-		if calls := api.calls.Load(); time.Since(begun) < claim { // or the machine is too busy to tell
+		time.Sleep(700 * time.Millisecond) // longer than a fence is rechecked
+		calls := api.calls.Load()
+		if time.Since(begun) < claim { // or the machine is too busy to tell
+			assert.Equal(t, 1, n)
 			assert.EqualValues(t, 1, calls)
 		}
 		close(proceed)

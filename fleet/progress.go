@@ -69,7 +69,7 @@ func (q Filter) check(op string) error {
 
 // wanted is an order as it lies in the stream.
 type wanted struct {
-	*order
+	order
 	seq uint64
 	at  time.Time
 }
@@ -87,38 +87,18 @@ func statusOf(key string, w wanted, r record) Status {
 	}
 }
 
-// allOrders reads the newest order of each instance. Orders of one rollout share their value.
+// allOrders reads the newest order of each instance.
 func (c *connection) allOrders(ctx context.Context) (map[string]wanted, error) {
 	orders := make(map[string]wanted)
-	var decoder orderDecoder
 	for m, err := range c.read(ctx, ordersStream, false) {
 		if err != nil {
 			return nil, err
 		}
-		if o := decoder.decode(m.data); o != nil {
+		if o, err := decodeOrder(m.data); err == nil {
 			orders[m.key] = wanted{o, m.seq, m.at}
 		}
 	}
 	return orders, nil
-}
-
-// orderDecoder decodes equal orders once.
-type orderDecoder map[string]*order
-
-// decode returns nil for what is not an order.
-func (d *orderDecoder) decode(data []byte) *order {
-	if o, ok := (*d)[string(data)]; ok {
-		return o
-	}
-	o, err := decodeOrder(data)
-	if err != nil {
-		return nil
-	}
-	if *d == nil {
-		*d = make(orderDecoder)
-	}
-	(*d)[string(data)] = &o
-	return &o
 }
 
 // stored is a record with its revision in the bucket.
@@ -127,14 +107,14 @@ type stored struct {
 	revision uint64
 }
 
-// allRecords reads the statuses that keep accepts.
-func (c *connection) allRecords(ctx context.Context, keep func(key string, r record) bool) (map[string]stored, error) {
+// allRecords reads the status of each instance.
+func (c *connection) allRecords(ctx context.Context) (map[string]stored, error) {
 	records := make(map[string]stored)
 	for m, err := range c.read(ctx, statusBucket, false) {
 		if err != nil {
 			return nil, err
 		}
-		if r, err := decodeRecord(m.data); m.key != "" && err == nil && keep(m.key, r) {
+		if r, err := decodeRecord(m.data); m.key != "" && err == nil {
 			records[m.key] = stored{r, m.seq}
 		}
 	}
@@ -180,7 +160,7 @@ func (c *connection) lastOrder(ctx context.Context, key string) (wanted, error) 
 	if err != nil {
 		return wanted{}, engineError(ctx, "reading the order", err)
 	}
-	return wanted{&o, m.Sequence, m.Time}, nil
+	return wanted{o, m.Sequence, m.Time}, nil
 }
 
 // Statuses returns the statuses that match q, sorted by account and instance. It reads all of them, a second for 100,000.
@@ -213,26 +193,16 @@ func (f *Fleet) statuses(ctx context.Context, q Filter) ([]Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	records, err := f.allRecords(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var all []Status
 	now := time.Now()
-	add := func(key string, w wanted, r record) {
-		if s := statusOf(key, w, r); q.matches(s, now) {
+	for key, w := range orders {
+		if s := statusOf(key, w, records[key].record); q.matches(s, now) {
 			all = append(all, s)
 		}
-		delete(orders, key)
-	}
-	for m, err := range f.read(ctx, statusBucket, false) {
-		if err != nil {
-			return nil, err
-		}
-		if w, ok := orders[m.key]; ok {
-			if r, err := decodeRecord(m.data); err == nil {
-				add(m.key, w, r)
-			}
-		}
-	}
-	for key, w := range orders { // those without a status
-		add(key, w, record{})
 	}
 	slices.SortFunc(all, func(a, b Status) int {
 		return cmp.Or(strings.Compare(a.Account, b.Account), strings.Compare(a.Instance, b.Instance))

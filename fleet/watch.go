@@ -164,7 +164,6 @@ func (i item) count() State {
 type tally struct {
 	name    string
 	created time.Time
-	decoder orderDecoder
 	items   map[string]item
 	counts  struct{ pending, applying, applied, waiting, parked, cancelled int }
 	workers map[string]time.Time // when each was last heard of
@@ -172,8 +171,8 @@ type tally struct {
 }
 
 func (t *tally) order(m message) {
-	o := t.decoder.decode(m.data)
-	if o == nil {
+	o, err := decodeOrder(m.data)
+	if err != nil {
 		return
 	}
 	t.change(m.key, func(i *item) { i.order, i.mine = m.seq, o.Rollout == t.name })

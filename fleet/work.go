@@ -108,7 +108,6 @@ func (f *Fleet) Work(ctx context.Context, r Resolver, opts ...WorkOption) error 
 	w := &worker{
 		Fleet: f, workSettings: s, base: base, resolver: r, name: workerName(),
 		slots: make(chan struct{}, s.total), hands: make(chan struct{}, inHand(s.total)), suspects: make(chan struct{}, 1),
-		held: make(map[jetstream.Msg]struct{}),
 	}
 	return w.run(ctx)
 }
@@ -138,9 +137,7 @@ type worker struct {
 	slots    chan struct{} // one for each call in flight
 	hands    chan struct{} // one for each order in hand
 	suspects chan struct{} // orders that may end workers go one at a time, so that one takes no others with it
-
-	mu   sync.Mutex
-	held map[jetstream.Msg]struct{} // what is in hand
+	held     sync.Map      // the jetstream.Msg of each order in hand
 }
 
 func (w *worker) run(ctx context.Context) error {
@@ -252,11 +249,11 @@ func (w *worker) pull(ctx context.Context, a *account, consumer jetstream.Consum
 	}
 	for m := range orders.Messages() {
 		got++
-		w.hold(m)
+		w.held.Store(m, nil)
 		w.hands <- struct{}{}
 		handlers.Go(func() {
 			defer func() {
-				w.release(m)
+				w.held.Delete(m)
 				<-w.hands
 				<-a.hands
 			}()
@@ -288,18 +285,6 @@ func acquire(ctx context.Context, hands chan struct{}) (n int) {
 	return n
 }
 
-func (w *worker) hold(m jetstream.Msg) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.held[m] = struct{}{}
-}
-
-func (w *worker) release(m jetstream.Msg) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.held, m)
-}
-
 // heartbeats keeps what is in hand from being given to another worker.
 func (w *worker) heartbeats(ctx context.Context) {
 	ticker := time.NewTicker(w.timing.ackWait / 3)
@@ -310,14 +295,8 @@ func (w *worker) heartbeats(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		w.mu.Lock()
-		held := make([]jetstream.Msg, 0, len(w.held))
-		for m := range w.held {
-			held = append(held, m)
-		}
-		w.mu.Unlock()
-		for _, m := range held {
-			_ = m.InProgress() // one that is lost is followed by another
+		for m := range w.held.Range {
+			_ = m.(jetstream.Msg).InProgress() // one that is lost is followed by another
 		}
 	}
 }
