@@ -169,15 +169,16 @@ func (p *process) signal(s syscall.Signal) { assert.NoError(p.t, p.cmd.Process.S
 
 // stage is what a chaos test plays on.
 type stage struct {
-	api     *chaosAPI
-	f       *Fleet
-	targets []Target
+	api      *chaosAPI
+	f        *Fleet
+	targets  []Target
+	patience time.Duration // how long one step may take
 }
 
 // setUp connects to the engine and orders nothing yet.
 func setUp(t *testing.T, url string, n int) *stage {
 	t.Helper()
-	s := &stage{api: newChaosAPI(t)}
+	s := &stage{api: newChaosAPI(t), patience: 2*time.Minute + time.Duration(n)*20*time.Millisecond}
 	for i := range n {
 		s.targets = append(s.targets, Target{"acme", fmt.Sprintf("ok-%d", i)})
 	}
@@ -209,19 +210,19 @@ func (s *stage) start(t *testing.T, index int) {
 			t.Log("start again:", err)
 		}
 		return err == nil
-	}, time.Minute, 100*time.Millisecond)
+	}, s.patience, 100*time.Millisecond)
 }
 
 // until waits for so many requests.
 func (s *stage) until(t *testing.T, requests int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return s.api.seen() >= requests }, time.Minute, time.Millisecond, "%d requests", requests)
+	require.Eventually(t, func() bool { return s.api.seen() >= requests }, s.patience, time.Millisecond, "%d requests", requests)
 }
 
 func (s *stage) finish(t *testing.T, index int) Progress {
 	t.Helper()
 	var last Progress
-	deadline := time.Now().Add(2 * time.Minute)
+	deadline := time.Now().Add(s.patience)
 	for !last.Done() && time.Now().Before(deadline) {
 		for p, err := range s.f.Watch(t.Context(), fmt.Sprintf("r%d", index)) {
 			if err != nil {
