@@ -263,12 +263,12 @@ func TestPace(t *testing.T) {
 		time.Sleep(time.Duration(seconds) * time.Second)
 		sent, elapsed := api.calls.Load()-before, time.Since(begun)
 		t.Logf("%d requests in %v at a pace of %d/s", sent, elapsed, rate)
-		slack := 1.05
-		if seconds < 10 {
-			slack = 1.12 // a slice that falls on the edge weighs more
+		least, most := 0.9, 1.05
+		if seconds < 10 { // a slice that falls on the edge weighs more, and other tests keep the machine busy
+			least, most = 0.1, 1.12
 		}
-		assert.LessOrEqual(t, float64(sent), slack*rate*elapsed.Seconds())
-		assert.GreaterOrEqual(t, float64(sent), 0.3*rate*elapsed.Seconds(), "and they use it, even on a busy machine")
+		assert.LessOrEqual(t, float64(sent), most*rate*elapsed.Seconds())
+		assert.GreaterOrEqual(t, float64(sent), least*rate*elapsed.Seconds(), "and they use it")
 	})
 }
 
