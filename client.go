@@ -79,7 +79,7 @@ type Client struct {
 // The error is a [*ValidationError] that names the credential or option at fault.
 func NewClient(creds Credentials, opts ...Option) (*Client, error) {
 	const op = "NewClient"
-	shared, err := newShared(op, opts)
+	shared, err := newShared(opts)
 	if err != nil {
 		return nil, err
 	}

@@ -34,8 +34,8 @@ type config struct {
 	interceptors        []Interceptor
 	timeout             time.Duration
 	retry               RetryPolicy
-	limiter             RateLimiter
-	logger              *slog.Logger
+	limiter             RateLimiter  // nil for none
+	logger              *slog.Logger // nil for none
 	product             string
 	parsePhone          func(string) (string, error)
 	clientTokenOptional bool
@@ -227,25 +227,20 @@ func WithInsecureHTTP() Option {
 
 // shared is what the clients of one [NewClient] have in common.
 type shared struct {
-	pool                *pool
-	resty               *resty.Client
-	header, headerJSON  http.Header // of requests without and with a body
-	origin              string      // the base URL
-	interceptors        []Interceptor
-	timeout             time.Duration
-	retry               RetryPolicy
-	limiter             RateLimiter  // nil for none
-	logger              *slog.Logger // nil for none
-	parsePhone          func(string) (string, error)
-	clientTokenOptional bool
+	config
+
+	pool               *pool
+	resty              *resty.Client
+	header, headerJSON http.Header // of requests without and with a body
+	origin             string      // the base URL
 }
 
 // newShared applies opts and checks them together.
-func newShared(op string, opts []Option) (*shared, error) {
+func newShared(opts []Option) (*shared, error) {
 	c := config{baseURL: defaultBaseURL, timeout: defaultTimeout, retry: defaultRetry}
 	for i, opt := range opts {
 		if opt == nil {
-			return nil, &ValidationError{op, fmt.Sprintf("opts[%d]", i), "must not be nil"}
+			return nil, invalidOption(fmt.Sprintf("opts[%d]", i), "must not be nil")
 		}
 		if err := opt(&c); err != nil {
 			return nil, err
@@ -255,7 +250,7 @@ func newShared(op string, opts []Option) (*shared, error) {
 	if reason != "" {
 		return nil, invalidOption("WithBaseURL", reason)
 	}
-	pool, err := c.pool()
+	pool, err := c.connections()
 	if err != nil {
 		return nil, err
 	}
@@ -274,23 +269,17 @@ func newShared(op string, opts []Option) (*shared, error) {
 	headerJSON := header.Clone()
 	headerJSON.Set("Content-Type", "application/json")
 	return &shared{
-		pool:                pool,
-		resty:               resty.NewWithClient(httpClient).SetLogger(silent{}).SetDoNotParseResponse(true),
-		header:              header,
-		headerJSON:          headerJSON,
-		origin:              base.String(),
-		interceptors:        c.interceptors,
-		timeout:             c.timeout,
-		retry:               c.retry,
-		limiter:             c.limiter,
-		logger:              c.logger,
-		parsePhone:          c.parsePhone,
-		clientTokenOptional: c.clientTokenOptional,
+		config:     c,
+		pool:       pool,
+		resty:      resty.NewWithClient(httpClient).SetLogger(silent{}).SetDoNotParseResponse(true),
+		header:     header,
+		headerJSON: headerJSON,
+		origin:     base.String(),
 	}, nil
 }
 
-// pool returns the connections of the clients.
-func (c *config) pool() (*pool, error) {
+// connections returns the pool that sends the requests of all clients.
+func (c *config) connections() (*pool, error) {
 	if c.transport != nil {
 		return newCallerPool(c.transport), nil
 	}
