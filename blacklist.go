@@ -69,7 +69,7 @@ func (c *Client) ReplaceBlacklist(ctx context.Context, scope BlacklistScope, wan
 	if err := blacklistScopes.check(opDisallowedContacts, "scope", scope); err != nil {
 		return BlacklistDiff{}, err
 	}
-	wanted, err := c.phones().normalizeContacts(opDisallowedContacts, "want", want)
+	wanted, err := c.phoneParser().normalizeContacts(opDisallowedContacts, "want", want)
 	if err != nil {
 		return BlacklistDiff{}, err
 	}
@@ -242,11 +242,11 @@ func normalizePhone(phone string) (normal, reason string) {
 		}
 		return phone, ""
 	}
-	digits := strings.Map(withoutSpaces, phone)
+	digits := strings.Map(withoutSpacing, phone)
 	if strings.Contains(digits, "(0)") {
 		return "", "must not contain (0), which is not dialed from abroad"
 	}
-	digits = strings.Map(withoutMarks, digits)
+	digits = strings.Map(withoutPunctuation, digits)
 	digits = strings.TrimPrefix(digits, "+")
 	switch {
 	case strings.Contains(digits, "+"):
@@ -259,8 +259,8 @@ func normalizePhone(phone string) (normal, reason string) {
 	return digits, ""
 }
 
-// withoutSpaces drops the spaces, dashes and invisible marks that come with a pasted phone.
-func withoutSpaces(r rune) rune {
+// withoutSpacing drops the spaces, dashes and invisible marks that come with a pasted phone.
+func withoutSpacing(r rune) rune {
 	switch {
 	case unicode.Is(unicode.Zs, r), // spaces, also no-break and narrow ones
 		r == '-', r >= '\u2010' && r <= '\u2015', // dashes
@@ -270,7 +270,7 @@ func withoutSpaces(r rune) rune {
 	return r
 }
 
-func withoutMarks(r rune) rune {
+func withoutPunctuation(r rune) rune {
 	switch r {
 	case '.', '(', ')':
 		return -1
@@ -285,7 +285,7 @@ func allDigits(s string) bool {
 // phoneParser is the func given to [WithPhoneParser], or nil.
 type phoneParser func(phone string) (string, error)
 
-func (c *Client) phones() phoneParser {
+func (c *Client) phoneParser() phoneParser {
 	if c == nil || c.shared == nil {
 		return nil // do returns the error
 	}

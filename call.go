@@ -188,7 +188,7 @@ func (c *Client) send(ctx context.Context, r request) (response, error) {
 	// SetResult would read JSON content types only, and take a missing success for false.
 	defer resp.RawBody().Close() //nolint:errcheck // lastHop has read it, so there is nothing left to fail
 	body, err := readBody(resp.RawBody())
-	if err != nil && !isComplete(err) {
+	if err != nil && !isBadContent(err) {
 		return response{}, c.secrets().redactor.cause(err)
 	}
 	return response{resp.StatusCode(), resp.Header(), x.original(body), err}, nil

@@ -60,7 +60,7 @@ type APIError struct {
 	Attempts   int           // attempts made; see [TransportError]
 	Body       []byte        // the first 4 KiB of the response
 
-	kind   error  // of a response; nil if it has none, and in an APIError that a test made
+	kind   error  // set by decodeResponse; nil if the response has none, or if a test made the error
 	reason string // what is wrong with the response, in words of this package
 }
 
@@ -71,7 +71,7 @@ func (e *APIError) Error() string {
 
 // statusText returns the status in words. That of a 200 is its kind, as "OK" would mislead.
 func (e *APIError) statusText() string {
-	if kind := e.sentinel(); e.StatusCode == http.StatusOK && kind != nil {
+	if kind := e.failureKind(); e.StatusCode == http.StatusOK && kind != nil {
 		return strings.TrimPrefix(kind.Error(), "zapi: ")
 	}
 	if name := http.StatusText(e.StatusCode); name != "" {
@@ -85,12 +85,12 @@ func (e *APIError) statusText() string {
 // An APIError that a test makes matches by its StatusCode and Code: 429 matches [ErrRateLimited], 302 matches
 // [ErrUnexpectedResponse], and 200 without a Code matches [ErrRejected].
 func (e *APIError) Is(target error) bool {
-	kind := e.sentinel()
+	kind := e.failureKind()
 	return kind != nil && target == kind
 }
 
-// sentinel returns the kind of the failure, or nil if it has none.
-func (e *APIError) sentinel() error {
+// failureKind returns the kind of the failure, or nil if it has none.
+func (e *APIError) failureKind() error {
 	kind := e.kind
 	if kind == nil {
 		kind = kindOf(e.StatusCode, e.Code)
@@ -115,7 +115,7 @@ type TransportError struct {
 // Error returns a text such as "zapi: privacy/last-seen: no response: unexpected EOF".
 func (e *TransportError) Error() string {
 	cause := fmt.Sprint(e.Err)
-	if !errors.As(e.Err, new(timeoutError)) { // which begins like this itself
+	if !errors.As(e.Err, new(timeoutError)) { // whose text says this itself
 		cause = "no response: " + cause
 	}
 	return errorText(e.Op, cause) + attemptsText(e.Attempts)

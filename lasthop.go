@@ -157,7 +157,7 @@ func conceal(resp *http.Response, req *http.Request, x *exchange) *http.Response
 		body.text = body.text[:min(len(body.text), maxErrorBody)] // the end may be half a secret
 	case err != nil:
 		body.text = "" // likewise
-		if !isComplete(err) {
+		if !isBadContent(err) {
 			body.err = networkError{redactor.cause(err)}
 		}
 	case body.text != string(original):
@@ -231,9 +231,9 @@ func isBadGzip(err error) bool {
 	return errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, new(flate.CorruptInputError))
 }
 
-// isComplete reports whether err, from readBody, is a fault of the content rather than the network: a retry would bring
+// isBadContent reports whether err, from readBody, is a fault of the content and not of the network: a retry would bring
 // the same.
-func isComplete(err error) bool { return errors.Is(err, errTooLarge) || errors.Is(err, errBadGzip) }
+func isBadContent(err error) bool { return errors.Is(err, errTooLarge) || errors.Is(err, errBadGzip) }
 
 // withoutHeaderTrace hides the two trace hooks that receive headers: those of the request hold the Client-Token, and
 // those of a 1xx response may echo it.

@@ -71,7 +71,7 @@ func failureName(err error) string {
 	var apiErr *APIError
 	switch {
 	case errors.As(err, &apiErr):
-		if kind := apiErr.sentinel(); kind != nil {
+		if kind := apiErr.failureKind(); kind != nil {
 			return strings.TrimPrefix(kind.Error(), "zapi: ")
 		}
 		return "refused"

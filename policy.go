@@ -149,7 +149,7 @@ func (a *Audience) UnmarshalJSON(data []byte) error {
 
 const opPolicy = "policy"
 
-// internationalPhones are those of a policy: the same file serves instances in every country.
+// internationalPhones checks the phones of a policy. It has no parser, as the same file serves instances in every country.
 var internationalPhones phoneParser
 
 // A setting is one part of a policy.
@@ -221,7 +221,7 @@ func audienceSetting[T ~string](
 	}
 }
 
-// read sets what the JSON object in data names. Which values are allowed is left to Validate.
+// read sets what the JSON object in data names, to allowed values. Whether the parts fit together is left to Validate.
 func (p *Policy) read(data []byte) error {
 	settings := p.settings()
 	keys := make([]string, len(settings))

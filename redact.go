@@ -130,7 +130,8 @@ var (
 	errNoCause    = errors.New("the transport returned an error without a cause")
 )
 
-// cause returns the innermost cause of err, without the URLs that net/http wraps around it and without secrets.
+// cause returns what the innermost *url.Error in err wraps, as its URL is secret, or err if it has none. What still quotes a
+// secret or a server is redacted.
 func (r redactor) cause(err error) error {
 	for urlErr := (*url.Error)(nil); errors.As(err, &urlErr); {
 		if urlErr == nil || urlErr.Err == nil {
@@ -174,7 +175,7 @@ func (r redactor) inError(err error) bool {
 // does not find that error.
 type redactedError struct {
 	text    string
-	matches func(error) bool
+	matches func(error) bool // errors.Is of that error, which stays where no printer looks
 	timeout bool
 }
 

@@ -157,16 +157,16 @@ type members map[string]json.RawMessage
 // parseObject returns the members of the JSON object in data, and the names that it repeats, of which encoding/json would
 // silently keep the last.
 func parseObject(data []byte) (m members, repeated []string, err error) {
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	if start, _ := decoder.Token(); start != json.Delim('{') || !json.Valid(data) {
+	tokens := json.NewDecoder(bytes.NewReader(data))
+	if start, _ := tokens.Token(); start != json.Delim('{') || !json.Valid(data) {
 		return nil, nil, errNotObject
 	}
 	m = make(members)
-	for decoder.More() {
-		token, _ := decoder.Token() // cannot fail: data is valid
+	for tokens.More() {
+		token, _ := tokens.Token() // cannot fail: data is valid
 		name, _ := token.(string)
 		var value json.RawMessage
-		_ = decoder.Decode(&value) // likewise
+		_ = tokens.Decode(&value) // likewise
 		if _, ok := m[name]; ok {
 			repeated = append(repeated, name)
 		}

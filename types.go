@@ -21,7 +21,7 @@ var visibilities = enum[Visibility]{VisibilityAll, VisibilityNone, VisibilityCon
 // Valid reports whether v is one of the four allowed values.
 func (v Visibility) Valid() bool { return visibilities.has(v) }
 
-// MarshalText returns the wire form of v, or nothing for the zero value.
+// MarshalText returns the wire form of v, nothing for the zero value, or a [*ValidationError] for any other value.
 func (v Visibility) MarshalText() ([]byte, error) { return visibilities.marshal(v, "Visibility") }
 
 // UnmarshalText sets v from its wire form. It returns a [*ValidationError] for any other text.
@@ -43,7 +43,7 @@ var onlineVisibilities = enum[OnlineVisibility]{OnlineAll, OnlineSameAsLastSeen}
 // Valid reports whether v is one of the two allowed values.
 func (v OnlineVisibility) Valid() bool { return onlineVisibilities.has(v) }
 
-// MarshalText returns the wire form of v, or nothing for the zero value.
+// MarshalText returns the wire form of v, nothing for the zero value, or a [*ValidationError] for any other value.
 func (v OnlineVisibility) MarshalText() ([]byte, error) {
 	return onlineVisibilities.marshal(v, "OnlineVisibility")
 }
@@ -68,7 +68,7 @@ var groupAddPermissions = enum[GroupAddPermission]{GroupAddAll, GroupAddContacts
 // Valid reports whether p is one of the three allowed values.
 func (p GroupAddPermission) Valid() bool { return groupAddPermissions.has(p) }
 
-// MarshalText returns the wire form of p, or nothing for the zero value.
+// MarshalText returns the wire form of p, nothing for the zero value, or a [*ValidationError] for any other value.
 func (p GroupAddPermission) MarshalText() ([]byte, error) {
 	return groupAddPermissions.marshal(p, "GroupAddPermission")
 }
@@ -92,7 +92,7 @@ var readReceipts = enum[ReadReceipts]{ReadReceiptsEnable, ReadReceiptsDisable}
 // Valid reports whether r is one of the two allowed values.
 func (r ReadReceipts) Valid() bool { return readReceipts.has(r) }
 
-// MarshalText returns the wire form of r, or nothing for the zero value.
+// MarshalText returns the wire form of r, nothing for the zero value, or a [*ValidationError] for any other value.
 func (r ReadReceipts) MarshalText() ([]byte, error) { return readReceipts.marshal(r, "ReadReceipts") }
 
 // UnmarshalText sets r from its wire form. It returns a [*ValidationError] for any other text.
@@ -118,7 +118,7 @@ var messageDurations = enum[MessageDuration]{
 // Valid reports whether d is one of the four allowed values.
 func (d MessageDuration) Valid() bool { return messageDurations.has(d) }
 
-// MarshalText returns the wire form of d, or nothing for the zero value.
+// MarshalText returns the wire form of d, nothing for the zero value, or a [*ValidationError] for any other value.
 func (d MessageDuration) MarshalText() ([]byte, error) {
 	return messageDurations.marshal(d, "MessageDuration")
 }
@@ -144,7 +144,7 @@ var blacklistScopes = enum[BlacklistScope]{BlacklistLastSeen, BlacklistPhoto, Bl
 // Valid reports whether s is one of the four allowed values.
 func (s BlacklistScope) Valid() bool { return blacklistScopes.has(s) }
 
-// MarshalText returns the wire form of s, or nothing for the zero value.
+// MarshalText returns the wire form of s, nothing for the zero value, or a [*ValidationError] for any other value.
 func (s BlacklistScope) MarshalText() ([]byte, error) {
 	return blacklistScopes.marshal(s, "BlacklistScope")
 }
@@ -168,7 +168,7 @@ var blacklistActions = enum[BlacklistAction]{BlacklistAdd, BlacklistRemove}
 // Valid reports whether a is one of the two allowed values.
 func (a BlacklistAction) Valid() bool { return blacklistActions.has(a) }
 
-// MarshalText returns the wire form of a, or nothing for the zero value.
+// MarshalText returns the wire form of a, nothing for the zero value, or a [*ValidationError] for any other value.
 func (a BlacklistAction) MarshalText() ([]byte, error) {
 	return blacklistActions.marshal(a, "BlacklistAction")
 }
@@ -179,7 +179,7 @@ func (a *BlacklistAction) UnmarshalText(text []byte) error {
 }
 
 // A BlacklistChange adds one contact to the blacklist of a setting or removes it.
-// The API takes changes only: contacts already on the list are not sent again.
+// Contacts that no change names stay as they are.
 //
 // Phone is a number with its country code, 7 to 15 digits, that may be written with "+", spaces, "-", "." and
 // parentheses, or a WhatsApp private id such as "999999999999999@lid".
