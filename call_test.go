@@ -19,7 +19,7 @@ import (
 	"github.com/zapi-go/zapi"
 )
 
-// What is not measured grows. The limit includes the three allocations of the transport.
+// The limit includes the three allocations of the transport.
 func TestAllocations(t *testing.T) {
 	const limit = 55
 	header := http.Header{"Content-Type": {"application/json"}}
@@ -38,10 +38,6 @@ func TestAllocations(t *testing.T) {
 
 func TestTimeouts(t *testing.T) {
 	t.Parallel()
-	stuck := func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // the server notices a client that leaves only then
-		<-r.Context().Done()
-	}
 	dripping := func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		for r.Context().Err() == nil {
@@ -53,7 +49,7 @@ func TestTimeouts(t *testing.T) {
 			}
 		}
 	}
-	for name, handler := range map[string]http.HandlerFunc{"no response": stuck, "a body that drips": dripping} {
+	for name, handler := range map[string]http.HandlerFunc{"no response": hang, "a body that drips": dripping} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			t.Run("WithTimeout", func(t *testing.T) {
@@ -309,7 +305,7 @@ func TestRateLimiter(t *testing.T) {
 	})
 }
 
-// What a middleware refuses it would refuse again; what the network refuses is tried again under middleware as well.
+// An error of a middleware is final; an error of the network is tried again, below a middleware as well.
 func TestMiddlewareAndRetries(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -329,7 +325,7 @@ func TestMiddlewareAndRetries(t *testing.T) {
 	})
 }
 
-func TestClientsThatNobodyMade(t *testing.T) {
+func TestNilAndZeroClients(t *testing.T) {
 	t.Parallel()
 	for name, client := range map[string]*zapi.Client{"nil": nil, "zero": {}} {
 		t.Run(name, func(t *testing.T) {
@@ -356,14 +352,7 @@ func TestNilContext(t *testing.T) {
 // A POST without a body still has the content type JSON and the length 0, and is not chunked.
 func TestBodylessPostOnTheNetwork(t *testing.T) {
 	t.Parallel()
-	for _, call := range []func(context.Context, *zapi.Client) error{
-		func(ctx context.Context, c *zapi.Client) error {
-			return c.SetReadReceipts(ctx, zapi.ReadReceiptsEnable)
-		},
-		func(ctx context.Context, c *zapi.Client) error {
-			return c.SetMessageDuration(ctx, zapi.MessageDurationDisable)
-		},
-	} {
+	for _, call := range []caller{setReadReceipts(zapi.ReadReceiptsEnable), setMessageDuration(zapi.MessageDurationDisable)} {
 		var seen *http.Request
 		client := serve(t, func(w http.ResponseWriter, r *http.Request) {
 			seen = r

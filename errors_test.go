@@ -51,6 +51,8 @@ func TestErrorsStayShort(t *testing.T) {
 func TestErrorsOfATest(t *testing.T) {
 	t.Parallel()
 	assertKind(t, zapi.ErrUnauthorized, &zapi.APIError{StatusCode: 403})
+	assertKind(t, zapi.ErrRateLimited, &zapi.APIError{StatusCode: 429})
+	assertKind(t, zapi.ErrRejected, &zapi.APIError{StatusCode: 200})
 	assertKind(t, zapi.ErrNotFound, &zapi.APIError{StatusCode: 200, Code: "NOT_FOUND"})
 	assertKind(t, zapi.ErrRejected, &zapi.APIError{StatusCode: 200, Code: "busy"})
 	assertKind(t, zapi.ErrUnexpectedResponse, &zapi.APIError{StatusCode: 302})

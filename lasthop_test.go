@@ -27,7 +27,7 @@ import (
 	"github.com/zapi-go/zapi"
 )
 
-// The dummy credentials of a test may be words that the responses hold: that must not change what is understood.
+// The credentials of a test may be words of the response, whose redaction must not change how it is decoded.
 func TestSecretsThatAreCommonWords(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -215,7 +215,7 @@ func TestMiddlewareSeesNoSecret(t *testing.T) {
 	}
 }
 
-// Half a secret is no secret that could be found and redacted, so middleware gets nothing that may end in one.
+// Half a secret cannot be found and redacted, so middleware gets nothing that may end in one.
 func TestMiddlewareSeesNoHalfSecret(t *testing.T) {
 	t.Parallel()
 	half := creds.ClientToken[:len(creds.ClientToken)-1]
@@ -360,6 +360,7 @@ func TestMiddlewareSeesThePlainResponse(t *testing.T) {
 	require.NoError(t, setOnline(t.Context(), client))
 	assert.Equal(t, http.Header{"X-Request-Id": {"7"}}, seen.Header)
 	assert.Empty(t, seen.Trailer)
+	assert.EqualValues(t, -1, seen.ContentLength, "redaction may change the length")
 }
 
 func TestBodiesAreClosed(t *testing.T) {

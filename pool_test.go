@@ -81,7 +81,7 @@ func TestDeadConnectionsCostOneAttempt(t *testing.T) {
 			t.Run(fmt.Sprint(name, ", ", atOnce, " at once"), func(t *testing.T) {
 				t.Parallel()
 				server := newDying(t)
-				client, err := zapi.NewClient(creds, append(transport(), zapi.WithBaseURL(server.URL), zapi.WithTimeout(200*time.Millisecond), retry)...)
+				client, err := zapi.NewClient(creds, append(transport(), zapi.WithBaseURL(server.URL), zapi.WithTimeout(time.Second), retry)...)
 				require.NoError(t, err)
 				t.Cleanup(client.CloseIdleConnections)
 				server.warm(t, client, 16)
@@ -101,7 +101,7 @@ func TestDeadConnectionsCostOneAttempt(t *testing.T) {
 func TestDeadConnectionsBesideALiveOne(t *testing.T) {
 	t.Parallel()
 	server := newDying(t)
-	client, err := zapi.NewClient(creds, zapi.WithBaseURL(server.URL), zapi.WithTimeout(300*time.Millisecond),
+	client, err := zapi.NewClient(creds, zapi.WithBaseURL(server.URL), zapi.WithTimeout(time.Second),
 		zapi.WithRetry(zapi.RetryPolicy{MaxAttempts: 2, MinWait: time.Millisecond, MaxWait: time.Millisecond}))
 	require.NoError(t, err)
 	t.Cleanup(client.CloseIdleConnections)

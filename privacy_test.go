@@ -32,10 +32,7 @@ func setGroupAdd(p zapi.GroupAddPermission, changes ...zapi.BlacklistChange) cal
 
 func getContacts(scope zapi.BlacklistScope) caller {
 	return func(ctx context.Context, c *zapi.Client) error {
-		list, err := c.DisallowedContacts(ctx, scope)
-		if list != nil {
-			return nil
-		}
+		_, err := c.DisallowedContacts(ctx, scope)
 		return err
 	}
 }

@@ -183,7 +183,7 @@ func (e *hiding) Error() string { return "hidden" }
 func (e *hiding) Unwrap() error { return e.cause }
 
 func hang(_ http.ResponseWriter, r *http.Request) {
-	_, _ = io.Copy(io.Discard, r.Body)
+	_, _ = io.Copy(io.Discard, r.Body) // the server notices a client that leaves only then
 	<-r.Context().Done()
 }
 

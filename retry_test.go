@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -56,7 +55,7 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		{"302", status(302), false, "redirects are a wrong base URL"},
 		{"307", status(307), false, "likewise"},
 		{"success false", step(responding(200, `{"success":false}`)), false, "the API decided"},
-		{"unexpected 200", step(responding(200, `<html>`)), false, "something else responses there"},
+		{"unexpected 200", step(responding(200, `<html>`)), false, "something else responds there"},
 		{"201", status(201), false, "likewise"},
 		{"too large", large, false, "would be as large again"},
 		{"too large 503", step(responding(503, strings.Repeat(" ", 2<<20))), false, "would be as large again"},
@@ -94,67 +93,47 @@ func TestBackoff(t *testing.T) {
 	t.Parallel()
 	const ms = time.Millisecond
 	tests := []struct {
-		name    string
-		policy  zapi.RetryPolicy
-		longest []time.Duration // the wait is random from MinWait to this
+		name     string
+		policy   zapi.RetryPolicy
+		shortest time.Duration
+		longest  []time.Duration // of each wait
 	}{
-		{"default", zapi.RetryPolicy{MaxAttempts: 3, MinWait: 500 * ms, MaxWait: 8 * time.Second}, []time.Duration{1000 * ms, 2000 * ms}},
-		{"waits by default", zapi.RetryPolicy{MaxAttempts: 7}, []time.Duration{1000 * ms, 2000 * ms, 4000 * ms, 8000 * ms, 8000 * ms, 8000 * ms}},
-		{"no retry", zapi.RetryPolicy{}, nil},
-		{"one attempt", zapi.RetryPolicy{MaxAttempts: 1}, nil},
-		{"fixed", zapi.RetryPolicy{MaxAttempts: 4, MinWait: 100 * ms, MaxWait: 100 * ms}, []time.Duration{100 * ms, 100 * ms, 100 * ms}},
-		{"small maximum alone", zapi.RetryPolicy{MaxAttempts: 3, MaxWait: 20 * ms}, []time.Duration{20 * ms, 20 * ms}},
-		{"large minimum alone", zapi.RetryPolicy{MaxAttempts: 3, MinWait: time.Hour}, []time.Duration{time.Hour, time.Hour}},
-		{"beyond all measure", zapi.RetryPolicy{MaxAttempts: 3, MinWait: 1, MaxWait: math.MaxInt64}, []time.Duration{2, 4}},
+		{"default", zapi.RetryPolicy{MaxAttempts: 3, MinWait: 500 * ms, MaxWait: 8 * time.Second}, 500 * ms, []time.Duration{1000 * ms, 2000 * ms}},
+		{"waits by default", zapi.RetryPolicy{MaxAttempts: 7}, 500 * ms, []time.Duration{1000 * ms, 2000 * ms, 4000 * ms, 8000 * ms, 8000 * ms, 8000 * ms}},
+		{"no retry", zapi.RetryPolicy{}, 0, nil},
+		{"one attempt", zapi.RetryPolicy{MaxAttempts: 1}, 0, nil},
+		{"fixed", zapi.RetryPolicy{MaxAttempts: 4, MinWait: 100 * ms, MaxWait: 100 * ms}, 100 * ms, []time.Duration{100 * ms, 100 * ms, 100 * ms}},
+		{"small maximum alone", zapi.RetryPolicy{MaxAttempts: 3, MaxWait: 20 * ms}, 20 * ms, []time.Duration{20 * ms, 20 * ms}},
+		{"large minimum alone", zapi.RetryPolicy{MaxAttempts: 3, MinWait: time.Hour}, time.Hour, []time.Duration{time.Hour, time.Hour}},
+		{"beyond all measure", zapi.RetryPolicy{MaxAttempts: 3, MinWait: 1, MaxWait: math.MaxInt64}, 1, []time.Duration{2, 4}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				const rounds = 200
-				shortest := tt.policy.MinWait
-				if shortest == 0 {
-					shortest = min(500*ms, append(tt.longest, 500*ms)[0])
-				}
 				seen := make([][]time.Duration, len(tt.longest))
 				for range rounds {
 					network := &script{steps: []step{status(503)}}
 					require.Error(t, setOnline(t.Context(), network.client(t, zapi.WithRetry(tt.policy))))
 					require.Len(t, network.waits(), len(tt.longest))
 					for i, wait := range network.waits() {
-						assert.GreaterOrEqual(t, wait, shortest)
+						assert.GreaterOrEqual(t, wait, tt.shortest)
 						assert.LessOrEqual(t, wait, tt.longest[i])
 						seen[i] = append(seen[i], wait)
 					}
 				}
 				for i, waits := range seen {
-					if tt.longest[i]-shortest < ms {
+					if tt.longest[i]-tt.shortest < ms {
 						continue
 					}
-					third := (tt.longest[i] - shortest) / 3
-					assert.Less(t, slices.Min(waits), shortest+third, "wait %d uses its whole range", i+1)
+					third := (tt.longest[i] - tt.shortest) / 3
+					assert.Less(t, slices.Min(waits), tt.shortest+third, "wait %d uses its whole range", i+1)
 					assert.Greater(t, slices.Max(waits), tt.longest[i]-third, "wait %d uses its whole range", i+1)
 				}
 			})
 		})
 	}
-}
-
-// Clients that failed together must not come back together.
-func TestFirstRetryIsSpread(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		network := &script{steps: []step{status(503)}}
-		client := network.client(t, zapi.WithRetry(zapi.RetryPolicy{MaxAttempts: 2}))
-		var wg sync.WaitGroup
-		for range 40 {
-			wg.Go(func() { assert.Error(t, setOnline(t.Context(), client)) })
-		}
-		wg.Wait()
-		retries := network.at[40:]
-		slices.SortFunc(retries, time.Time.Compare)
-		assert.Greater(t, retries[39].Sub(retries[0]), 250*time.Millisecond)
-	})
 }
 
 func TestRetryAfterIsHonoured(t *testing.T) {

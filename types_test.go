@@ -49,7 +49,7 @@ func testEnum[T interface {
 	})
 }
 
-func TestLegalValues(t *testing.T) {
+func TestAllowedValues(t *testing.T) {
 	t.Parallel()
 	testEnum(t, "Visibility", "ALL, NONE, CONTACTS, CONTACT_BLACKLIST",
 		zapi.VisibilityAll, zapi.VisibilityNone, zapi.VisibilityContacts, zapi.VisibilityContactBlacklist)
@@ -64,7 +64,7 @@ func TestLegalValues(t *testing.T) {
 	testEnum(t, "BlacklistAction", "add, remove", zapi.BlacklistAdd, zapi.BlacklistRemove)
 }
 
-func TestLegalValuesInJSONAndFlags(t *testing.T) {
+func TestAllowedValuesInJSONAndFlags(t *testing.T) {
 	t.Parallel()
 	var config struct{ LastSeen zapi.Visibility }
 	require.NoError(t, json.Unmarshal([]byte(`{"LastSeen":"CONTACTS"}`), &config))

@@ -367,12 +367,6 @@ func TestRetriedStatuses(t *testing.T) {
 	assert.Equal(t, listed, retried)
 }
 
-func TestAPIErrorOfATest(t *testing.T) {
-	t.Parallel()
-	require.ErrorIs(t, &zapi.APIError{StatusCode: 429}, zapi.ErrRateLimited)
-	require.ErrorIs(t, &zapi.APIError{StatusCode: 200}, zapi.ErrRejected)
-}
-
 // The code before and after sends the same request. It is not parallel, as it replaces the transport of http.DefaultClient.
 func TestMigration(t *testing.T) {
 	type sent struct{ path, token, contentType, body string }
