@@ -6,7 +6,7 @@
 //
 // It talks to a fake server inside the program. To change a real number:
 //
-//	cd examples/config && ZAPI_TOKEN=… ZAPI_CLIENT_TOKEN=… go run . -file config.yaml -live -yes
+//	cd examples/config && ZAPI_INSTANCE_ID=… ZAPI_TOKEN=… ZAPI_CLIENT_TOKEN=… go run . -file config.yaml -live -yes
 //
 // It is a module of its own, because of go.yaml.in/yaml/v3.
 package main

@@ -26,7 +26,7 @@ import (
 	"github.com/zapi-go/zapi/zapitest"
 )
 
-const description = `Testing runs code, which its tests cover, against a fake server inside the program that limits the rate once.
+const description = `Testing runs the code that its tests cover, against a fake server inside the program that limits the rate once.
 It has no flags.
 `
 

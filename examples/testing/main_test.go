@@ -111,7 +111,7 @@ func TestCommandLine(t *testing.T) {
 		code int
 		want string
 	}{
-		{"help", []string{"-h"}, 0, "Testing runs code"},
+		{"help", []string{"-h"}, 0, "Testing runs the code"},
 		{"nothing", nil, 0, "Second run: last seen hidden from"},
 		{"superfluous argument", []string{"5544911111111"}, 2, "testing takes no arguments; see -h"},
 		{"unknown flag", []string{"-live"}, 2, "flag provided but not defined: -live"},
