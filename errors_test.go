@@ -19,10 +19,11 @@ func TestErrorsStayShort(t *testing.T) {
 	tests := []struct {
 		name string
 		body string
+		kept int // bytes of Code and of Message, at least
 	}{
-		{"long error", string(must(json.Marshal(map[string]string{"error": long, "message": long})))},
-		{"long page", "<html>" + strings.Repeat("é", 100_000)},
-		{"secrets until the cap", strings.Repeat(creds.ClientToken, 1000)},
+		{"long error", string(must(json.Marshal(map[string]string{"error": long, "message": long}))), 500},
+		{"long page", "<html>" + strings.Repeat("é", 100_000), 0},
+		{"secrets until the cap", strings.Repeat(creds.ClientToken, 1000), 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -39,10 +40,8 @@ func TestErrorsStayShort(t *testing.T) {
 			assert.LessOrEqual(t, len(apiErr.Message), 512)
 			assert.LessOrEqual(t, len(apiErr.Body), 4<<10)
 			assert.NotEmpty(t, apiErr.Body)
-			if tt.name == "long error" {
-				assert.Greater(t, len(apiErr.Code), 500)
-				assert.Greater(t, len(apiErr.Message), 500)
-			}
+			assert.GreaterOrEqual(t, len(apiErr.Code), tt.kept)
+			assert.GreaterOrEqual(t, len(apiErr.Message), tt.kept)
 			assertNoSecret(t, fmt.Sprintf("%+v %s", apiErr, apiErr.Body), "error")
 		})
 	}

@@ -31,7 +31,7 @@ type service struct {
 	clients map[string]*zapi.Client // by instance ID; never written after newHandler
 }
 
-// audience is the body for the settings that have a blacklist, the changes named as zapi's errors name them.
+// audience is the body of the settings that have a blacklist. Its keys are those that zapi's errors name.
 type audience struct {
 	Visibility zapi.Visibility        `json:"visibility"`
 	Changes    []zapi.BlacklistChange `json:"changes"`

@@ -105,19 +105,19 @@ func readPolicy(file string) (zapi.Policy, error) {
 
 // connect makes the instances, and the client whose connections they share.
 func connect(server *zapitest.Server) (*zapi.Client, []instance, error) {
+	billing, warehouse := server.AddInstance(), server.AddInstance()
+	billing.ClientToken = "FORGOTTEN"
+	server.FailWhen(func(r zapitest.Request) bool {
+		return r.InstanceID == warehouse.InstanceID && r.Op == "privacy/photo"
+	}, zapitest.Answer{Body: `{"success": false, "message": "the number is not connected"}`})
 	instances := []instance{
 		{"sales", server.Credentials(), nil},
 		{"support", server.AddInstance(), nil},
-		{"billing", server.AddInstance(), zapi.ErrUnauthorized},
+		{"billing", billing, zapi.ErrUnauthorized},
 		{"delivery", server.AddInstance(), nil},
-		{"warehouse", server.AddInstance(), zapi.ErrRejected},
+		{"warehouse", warehouse, zapi.ErrRejected},
 		{"returns", server.AddInstance(), nil},
 	}
-	instances[2].creds.ClientToken = "FORGOTTEN"
-	warehouse := instances[4].creds.InstanceID
-	server.FailWhen(func(r zapitest.Request) bool {
-		return r.InstanceID == warehouse && r.Op == "privacy/photo"
-	}, zapitest.Answer{Body: `{"success": false, "message": "the number is not connected"}`})
 	client, err := server.Client()
 	return client, instances, err
 }
