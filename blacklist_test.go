@@ -65,6 +65,7 @@ func TestDisallowedContactsResponses(t *testing.T) {
 		{"null in the list", `{"disallowedContacts":["5544",null]}`, nil, zapi.ErrUnexpectedResponse},
 		{"list alone", `["5544"]`, nil, zapi.ErrUnexpectedResponse},
 		{"key in capitals", `{"DisallowedContacts":[]}`, nil, zapi.ErrUnexpectedResponse},
+		{"list twice", `{"disallowedContacts":[],"disallowedContacts":["5544"]}`, nil, zapi.ErrUnexpectedResponse},
 		{"error beside a list", `{"error":"busy","disallowedContacts":[]}`, nil, zapi.ErrUnexpectedResponse},
 		{"success false beside a list", `{"success":false,"disallowedContacts":[]}`, nil, zapi.ErrRejected},
 	}

@@ -293,6 +293,23 @@ func TestRateLimiter(t *testing.T) {
 			assert.Equal(t, 1, attemptsOf(err))
 		})
 	})
+	t.Run("waits before the second attempt until the deadline", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			passes := 1
+			limiter := limiterFunc(func(ctx context.Context) error {
+				if passes--; passes < 0 {
+					<-ctx.Done()
+				}
+				return ctx.Err()
+			})
+			err := setOnline(ctx, (&script{steps: []step{status(503)}}).client(t, zapi.WithRateLimiter(limiter)))
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.Equal(t, 1, attemptsOf(err))
+		})
+	})
 	t.Run("is not asked for a context that is done", func(t *testing.T) {
 		t.Parallel()
 		ctx, cancel := context.WithCancel(t.Context())

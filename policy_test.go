@@ -237,6 +237,7 @@ func TestPolicyJSONIsStrict(t *testing.T) {
 	const keys = "is unknown; the keys are lastSeen, photo, description, groupAdd, online, readReceipts, messageDuration"
 	tests := []struct{ name, json, want string }{
 		{"unknown key", `{"status":"ALL"}`, "status: " + keys},
+		{"the first of several unknown keys", `{"e":1,"d":1,"c":1,"b":1,"a":1}`, "a: " + keys},
 		{"key in another case", `{"lastseen":{"visibility":"ALL"}}`, "lastseen: " + keys},
 		{"unknown key with null", `{"status":null}`, "status: " + keys},
 		{"unknown key of an audience with null", `{"photo":{"visibility":"ALL","but":null}}`, "photo.but: is unknown; the keys are visibility, except"},

@@ -102,8 +102,8 @@ func (p *pool) replace(g *generation, now time.Duration) {
 	p.retired = append(slices.DeleteFunc(p.retired, func(old *generation) bool { return now-old.retiredAt > 2*maxIdle }), g)
 }
 
-// closeIdleSince closes the idle connections of HTTP/1.1, unless they are newer than the request that began at the given
-// time, or no response has left one idle since they were closed.
+// closeIdleSince closes the idle connections, which later requests over HTTP/1.1 would use, unless they are newer than the
+// request that began at the given time, or no response has left one idle since they were closed.
 func (g *generation) closeIdleSince(began, last, now time.Duration) {
 	closed := g.lastClosed.Load()
 	if time.Duration(closed) <= began && time.Duration(closed) <= last && g.lastClosed.CompareAndSwap(closed, int64(now)) {

@@ -466,6 +466,21 @@ func TestSecretWithinTheOther(t *testing.T) {
 	assert.JSONEq(t, `{"error":"[REDACTED] [REDACTED]"}`, string(apiErr.Body))
 }
 
+func TestNestedEscapes(t *testing.T) {
+	t.Parallel()
+	c := creds
+	c.ClientToken = "F5e2<cl1ent>7A0S"
+	nested := c.ClientToken
+	for range 4 { // as SECURITY.md promises
+		nested = url.QueryEscape(nested)
+	}
+	client, err := zapi.NewClient(c, zapi.WithTransport(newMockAPI(responding(400, nested))))
+	require.NoError(t, err)
+	var apiErr *zapi.APIError
+	require.ErrorAs(t, setOnline(t.Context(), client), &apiErr)
+	assert.Equal(t, "[REDACTED]", string(apiErr.Body))
+}
+
 // Redaction runs outside every timeout, so a server must not be able to make it slow.
 func TestRedactionIsCheap(t *testing.T) {
 	t.Parallel()

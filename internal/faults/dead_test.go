@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -126,6 +127,107 @@ func TestOneSlowResponse(t *testing.T) {
 			assert.LessOrEqual(t, made.attempts, calls+2*int(slow.Load()), "attempts") // twice, for a busy machine
 			assert.Less(t, tunnel.accepted.Load(), int64(calls/2), "connections")
 		})
+	}
+}
+
+// TestLiveConnectionIsKept checks that HTTP/2 keeps a connection on which other responses still arrive when one is too late.
+func TestLiveConnectionIsKept(t *testing.T) {
+	tunnel, client := newTunnel(t, 2, time.Minute, hangPhoto)
+	_, err := makeCalls(t, client, 1, 1) // lets HTTP/2 dial once
+	require.NoError(t, err)
+	inFlight, leave := context.WithCancel(t.Context())
+	ended := make(chan error, 2)
+	go func() { ended <- setPhoto(inFlight, client) }() // so that the connection is never idle
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	go func() { ended <- setPhoto(ctx, client) }()
+	for ctx.Err() == nil {
+		_, err := makeCalls(t, client, 1, 1)
+		require.NoError(t, err)
+		sleep(ctx, 10*time.Millisecond)
+	}
+	require.ErrorIs(t, <-ended, context.DeadlineExceeded)
+	_, err = makeCalls(t, client, 1, 1)
+	require.NoError(t, err)
+	leave()
+	require.ErrorIs(t, <-ended, context.Canceled)
+	assert.EqualValues(t, 1, tunnel.accepted.Load(), "connections")
+}
+
+// TestRetiredConnectionsAreClosed leaves idle connections of HTTP/2 in two retired transports: the second of two calls that
+// are too late finds its transport retired already.
+func TestRetiredConnectionsAreClosed(t *testing.T) {
+	tunnel, client := newTunnel(t, 2, time.Minute, hangPhoto)
+	for range 2 {
+		_, err := makeCalls(t, client, 1, 1)
+		require.NoError(t, err)
+		var calls sync.WaitGroup
+		for _, timeout := range []time.Duration{100 * time.Millisecond, 200 * time.Millisecond} {
+			calls.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), timeout)
+				defer cancel()
+				assert.ErrorIs(t, setPhoto(ctx, client), context.DeadlineExceeded)
+			})
+		}
+		calls.Wait()
+	}
+	assert.GreaterOrEqual(t, tunnel.accepted.Load(), int64(2), "connections")
+	tunnel.forget()
+	assert.Eventually(t, func() bool {
+		client.CloseIdleConnections() // again until net/http has forgotten the calls
+		return !tunnel.holdsDead()
+	}, patience, 5*time.Millisecond, "connections are left open")
+}
+
+// TestOutlivingCall checks that a call over HTTP/2 that ends after its transport was retired leaves no connection open.
+func TestOutlivingCall(t *testing.T) {
+	arrived, release := make(chan struct{}), make(chan struct{})
+	tunnel, client := newTunnel(t, 2, time.Minute, func(r *http.Request) {
+		hangPhoto(r)
+		if strings.HasSuffix(r.URL.Path, "/last-seen") {
+			close(arrived)
+			<-release
+		}
+	})
+	_, err := makeCalls(t, client, 1, 1)
+	require.NoError(t, err)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- client.SetLastSeen(context.WithValue(t.Context(), requestsKey{}, new(requests)), zapi.VisibilityNone)
+	}()
+	<-arrived
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	assert.ErrorIs(t, setPhoto(ctx, client), context.DeadlineExceeded) // retires the transport
+	close(release)
+	require.NoError(t, <-ended)
+	tunnel.forget()
+	assert.Eventually(t, func() bool { return !tunnel.holdsDead() }, patience, 5*time.Millisecond, "the connection is left open")
+}
+
+// TestPings checks that a call learns of a dead connection of HTTP/2 long before its timeout.
+func TestPings(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 15 s")
+	}
+	tunnel, client := newTunnel(t, 2, 2*time.Minute, func(*http.Request) {})
+	_, err := makeCalls(t, client, 1, 1)
+	require.NoError(t, err)
+	tunnel.forget()
+	start := time.Now()
+	_, err = makeCalls(t, client, 1, 1)
+	require.NoError(t, err)
+	assert.Less(t, time.Since(start), time.Minute)
+}
+
+func setPhoto(ctx context.Context, client *zapi.Client) error {
+	return client.SetPhotoVisibility(context.WithValue(ctx, requestsKey{}, new(requests)), zapi.VisibilityNone)
+}
+
+// hangPhoto never responds to setPhoto.
+func hangPhoto(r *http.Request) {
+	if strings.HasSuffix(r.URL.Path, "/photo") {
+		<-r.Context().Done()
 	}
 }
 
