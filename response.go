@@ -140,7 +140,7 @@ func textOf(raw json.RawMessage) string {
 func retryAfter(value string) time.Duration {
 	seconds, err := strconv.ParseUint(value, 10, 64)
 	switch {
-	case errors.Is(err, strconv.ErrRange), seconds > uint64(math.MaxInt64/time.Second):
+	case seconds > uint64(math.MaxInt64/time.Second): // also if ParseUint returns its maximum for a larger number
 		return math.MaxInt64
 	case err == nil:
 		return time.Duration(seconds) * time.Second

@@ -46,6 +46,7 @@ func TestResponses(t *testing.T) {
 		{"route not found", 200, `{"error":"NOT_FOUND","message":"Unable to find matching target resource method"}`, zapi.ErrNotFound,
 			"not found: NOT_FOUND: Unable to find matching target resource method"},
 		{"instance not found", 200, `{"error":"Instance not found"}`, zapi.ErrNotFound, "not found: Instance not found"},
+		{"instance not found, with spaces", 200, `{"error":" Instance not found\n"}`, zapi.ErrNotFound, "not found:  Instance not found "},
 		{"no success", 200, `{}`, zapi.ErrUnexpectedResponse, "unexpected response: success is missing or not a boolean"},
 		{"success null", 200, `{"success":null}`, zapi.ErrUnexpectedResponse, "unexpected response: success is missing or not a boolean"},
 		{"success a string", 200, `{"success":"true"}`, zapi.ErrUnexpectedResponse, "unexpected response: success is missing or not a boolean"},

@@ -34,6 +34,9 @@ func testEnum[T interface {
 			require.NoError(t, P(&got).UnmarshalText([]byte(want)))
 			assert.Equal(t, want, got)
 		}
+		zero, err := any(T("")).(encoding.TextMarshaler).MarshalText()
+		require.NoError(t, err)
+		assert.Empty(t, zero)
 		for _, text := range []string{"", "UNKNOWN", string(allowed[0]) + " ", " " + string(allowed[0]), string(allowed[0]) + "x"} {
 			assert.False(t, T(text).Valid(), "%q", text)
 			if text != "" {

@@ -249,7 +249,7 @@ func textOf(data json.RawMessage) (text string) {
 
 func isJSON(contentType string) bool {
 	mediaType, _, err := mime.ParseMediaType(contentType)
-	return err == nil && strings.EqualFold(mediaType, "application/json")
+	return err == nil && mediaType == "application/json" // ParseMediaType returns it in lower case
 }
 
 var success = Answer{Body: `{"success":true}`}
