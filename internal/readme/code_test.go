@@ -24,6 +24,9 @@ func firstCall(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := client.SetPhotoVisibility(ctx, zapi.VisibilityContacts); err != nil {
+		return err
+	}
 	return client.SetLastSeen(ctx, zapi.VisibilityContactBlacklist,
 		zapi.Disallow("+55 44 91111-1111"), // no longer sees it
 		zapi.Allow("554422222222"))         // sees it again
