@@ -219,13 +219,17 @@ func (c *connection) get(ctx context.Context, bucket, key string) (value []byte,
 	return entry.Value(), entry.Revision(), nil
 }
 
-// put writes an entry if it still has the revision; see [isConflict].
+// put writes an entry if it still has the revision; see [isConflict]. Revision 0 is an entry that is missing or was deleted.
 func (c *connection) put(ctx context.Context, bucket, key string, value []byte, revision uint64) (uint64, error) {
 	kv, err := c.bucket(ctx, bucket)
 	if err != nil {
 		return 0, err
 	}
-	revision, err = kv.Update(ctx, key, value, revision)
+	if revision == 0 {
+		revision, err = kv.Create(ctx, key, value)
+	} else {
+		revision, err = kv.Update(ctx, key, value, revision)
+	}
 	return revision, engineError(ctx, "writing "+bucket, err)
 }
 

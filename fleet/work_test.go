@@ -337,6 +337,35 @@ func TestSweep(t *testing.T) {
 	})
 }
 
+// What was deleted by hand is written again when it is needed.
+func TestDeletedByHand(t *testing.T) {
+	t.Parallel()
+	for _, bucket := range []string{statusBucket, policyBucket, rolloutBucket, accountBucket, paceBucket} {
+		t.Run(bucket, func(t *testing.T) {
+			t.Parallel()
+			onEachEngine(t, func(t *testing.T, f *Fleet) {
+				api := newAPI(t, map[string]int{"acme": 1})
+				work(t, f, api)
+				start(t, f, "a", policies[0], api.targets)
+				finish(t, f, "a")
+				entries, err := f.bucket(t.Context(), bucket)
+				require.NoError(t, err)
+				keys, err := entries.Keys(t.Context())
+				require.NoError(t, err)
+				require.NotEmpty(t, keys)
+				for _, key := range keys {
+					require.NoError(t, entries.Delete(t.Context(), key))
+				}
+				start(t, f, "b", policies[0], api.targets)
+				if bucket == rolloutBucket {
+					start(t, f, "a", policies[0], api.targets)
+				}
+				assert.Equal(t, 1, finish(t, f, "b").Total)
+			})
+		})
+	}
+}
+
 // Of two sweeps, one does it.
 func TestOneSweepAtATime(t *testing.T) {
 	t.Parallel()
