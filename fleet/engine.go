@@ -234,13 +234,13 @@ func (c *connection) put(ctx context.Context, bucket, key string, value []byte, 
 }
 
 // createConsumer creates the queue of an account, which all workers share.
-func (c *connection) createConsumer(ctx context.Context, account string, ackWait time.Duration) error {
-	_, err := c.orders.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+func (c *connection) createConsumer(ctx context.Context, account string, ackWait time.Duration) (jetstream.Consumer, error) {
+	consumer, err := c.orders.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
 		Durable: consumerOf(account), FilterSubject: ordersSubject + account + ".*",
 		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait,
 		MaxDeliver: -1, MaxAckPending: 10_000, MaxWaiting: 2048,
 	})
-	return engineError(ctx, "creating the consumer of "+account, err)
+	return consumer, engineError(ctx, "creating the consumer of "+account, err)
 }
 
 func consumerOf(account string) string { return "apply-" + account }

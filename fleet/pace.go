@@ -49,7 +49,7 @@ func (f *Fleet) SetPace(ctx context.Context, account string, p Pace) error {
 		return err
 	}
 	defer end()
-	if err := f.createConsumer(ctx, account, f.timing.ackWait); err != nil {
+	if _, err := f.createConsumer(ctx, account, f.timing.ackWait); err != nil {
 		return err
 	}
 	accounts, err := f.bucket(ctx, accountBucket)
@@ -62,7 +62,7 @@ func (f *Fleet) SetPace(ctx context.Context, account string, p Pace) error {
 
 // addAccount makes an account known to the workers, unless it is.
 func (f *Fleet) addAccount(ctx context.Context, account string) error {
-	if err := f.createConsumer(ctx, account, f.timing.ackWait); err != nil {
+	if _, err := f.createConsumer(ctx, account, f.timing.ackWait); err != nil {
 		return err
 	}
 	if _, err := f.put(ctx, accountBucket, account, encode(defaultPace), 0); err != nil && !isConflict(err) {

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -213,6 +214,9 @@ func (w *worker) loop(ctx context.Context, a *account) {
 		got, err := 0, error(nil)
 		if consumer == nil {
 			consumer, err = w.orders.Consumer(ctx, consumerOf(a.name))
+			if errors.Is(err, jetstream.ErrConsumerNotFound) { // deleted by hand
+				consumer, err = w.createConsumer(ctx, a.name, w.timing.ackWait)
+			}
 		}
 		if err == nil {
 			got, err = w.pull(ctx, a, consumer, &handlers)

@@ -366,6 +366,25 @@ func TestDeletedByHand(t *testing.T) {
 	}
 }
 
+// A consumer that was deleted by hand delivers all orders again; those that are settled are left alone.
+func TestConsumerDeleted(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, f *Fleet) {
+		api := newAPI(t, map[string]int{"acme": 60})
+		fullSpeed(t, f, api.targets)
+		start(t, f, "a", policies[0], api.targets)
+		api.before = func(string, string) (*reply, error) {
+			if api.calls.Load() == 10 {
+				assert.NoError(t, f.orders.DeleteConsumer(t.Context(), consumerOf("acme")))
+			}
+			return nil, nil
+		}
+		work(t, f, api, WithCalls(4, 4))
+		assert.Equal(t, 60, finish(t, f, "a").Applied)
+		assert.LessOrEqual(t, newestWins(t, api.Requests(), api.targets, 0), inHand(4))
+	})
+}
+
 // Of two sweeps, one does it.
 func TestOneSweepAtATime(t *testing.T) {
 	t.Parallel()
