@@ -115,12 +115,14 @@ func (f *Fleet) Start(ctx context.Context, r Rollout) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
+	before := entry.Total
 	receipt, err := f.orderAll(ctx, r, order{format, r.Name, entry.Number, hash})
 	if err != nil {
 		return receipt, err
 	}
 	entry, err = f.changeRollout(ctx, r.Name, func(e *rollout) {
-		e.Total = max(e.Total+receipt.Ordered, receipt.Ordered+receipt.Resumed+receipt.Superseded)
+		// What another call orders at the same time is counted by both: as resumed here.
+		e.Total = max(e.Total, before+receipt.Ordered, receipt.Ordered+receipt.Resumed+receipt.Superseded)
 	})
 	if err == nil && f.sync != nil {
 		err = engineError(ctx, "writing to disk", f.sync())

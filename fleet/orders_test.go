@@ -144,6 +144,23 @@ func TestStartAtTheSameTime(t *testing.T) {
 	})
 }
 
+// Two calls that order the same rollout at the same time count each instance once.
+func TestStartTheSameAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, f *Fleet) {
+		targets := someTargets(30)
+		receipt, err := f.Start(t.Context(), Rollout{Name: "a", Policy: policies[0], Targets: func(yield func(Target) bool) {
+			each(targets[:10])(yield)
+			other := start(t, f, "a", policies[0], targets)
+			assert.Equal(t, 30, other.Ordered+other.Resumed)
+			each(targets[10:])(yield)
+		}})
+		require.NoError(t, err)
+		assert.Equal(t, 30, receipt.Ordered+receipt.Resumed)
+		progresses(t, f, "a", Progress{Total: 30, Pending: 30})
+	})
+}
+
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, f *Fleet) {
