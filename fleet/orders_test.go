@@ -161,6 +161,39 @@ func TestStartTheSameAtTheSameTime(t *testing.T) {
 	})
 }
 
+// A slow caller of Watch hears that all is ordered before it has seen the orders: they are not superseded.
+func TestWatchWhileStarting(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, f *Fleet) {
+		targets := someTargets(1000) // more than Watch reads ahead
+		entered, goOn, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(done)
+			_, err := f.Start(t.Context(), Rollout{Name: "b", Policy: policies[1], Targets: func(yield func(Target) bool) {
+				close(entered)
+				<-goOn
+				each(targets)(yield)
+			}})
+			assert.NoError(t, err)
+		}()
+		<-entered
+		first := true
+		for p, err := range f.Watch(t.Context(), "b") {
+			require.NoError(t, err)
+			require.Equal(t, Progress{Total: p.Pending, Pending: p.Pending}, Progress{Total: p.Total, Pending: p.Pending, Superseded: p.Superseded})
+			if first {
+				first = false
+				close(goOn)
+				<-done
+				time.Sleep(600 * time.Millisecond) // longer than the time between two
+			}
+			if p.Pending == 1000 {
+				break
+			}
+		}
+	})
+}
+
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, f *Fleet) {

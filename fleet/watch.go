@@ -123,10 +123,16 @@ func (f *Fleet) watch(ctx context.Context, name string, yield func(Progress) boo
 				continue
 			}
 		case <-tick:
-			if roll.isOrdering() {
-				if again, _, err := f.rollout(ctx, name); err == nil {
-					roll = again
-				}
+			if !roll.isOrdering() {
+				break
+			}
+			// The orders are older than the entry that says that all are there, but may be read later.
+			again, _, err := f.rollout(ctx, name)
+			if err != nil {
+				break
+			}
+			if info, err := f.orders.Info(ctx); err == nil && t.read >= info.State.LastSeq {
+				roll = again
 			}
 		}
 		p := t.progress(roll, time.Now())
@@ -164,6 +170,7 @@ func (i item) count() State {
 type tally struct {
 	name    string
 	created time.Time
+	read    uint64 // the sequence of the last order
 	items   map[string]item
 	counts  struct{ pending, applying, applied, waiting, parked, cancelled int }
 	workers map[string]time.Time // when each was last heard of
@@ -171,6 +178,7 @@ type tally struct {
 }
 
 func (t *tally) order(m message) {
+	t.read = m.seq
 	o, err := decodeOrder(m.data)
 	if err != nil {
 		return
