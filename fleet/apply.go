@@ -33,17 +33,19 @@ func (w *worker) handle(ctx context.Context, a *account, m jetstream.Msg) {
 		giveBack(m, time.Second)
 		return
 	}
-	v := decide(job.found, job.order, job.seq, meta.Timestamp, time.Now())
+	v := decide(job.found, job.seq, time.Now())
 	switch v.action {
 	case drop:
 		_ = m.Ack() // what is lost is delivered again, and dropped again
 	case delay:
 		giveBack(m, v.wait)
-	case merge:
-		job.end(ctx, m, merged(job.found, job.order, job.seq))
 	case park:
 		w.warn(ctx, "parked: workers ended while applying it", nil, "key", job.key)
-		job.end(ctx, m, poisoned(job.found, clock(), w.timing.grace))
+		if _, err := job.put(ctx, statusBucket, job.key, encode(poisoned(job.found, clock(), w.timing.grace)), job.revision); err != nil {
+			giveBack(m, soon())
+			return
+		}
+		_ = m.Ack()
 	case claim:
 		job.run(ctx, m)
 	}
@@ -68,15 +70,6 @@ func (j *job) load(ctx context.Context) error {
 	j.revision = revision
 	j.found, err = decodeRecord(value)
 	return err
-}
-
-// end writes a final status.
-func (j *job) end(ctx context.Context, m jetstream.Msg, r record) {
-	if _, err := j.put(ctx, statusBucket, j.key, encode(r), j.revision); err != nil {
-		giveBack(m, soon())
-		return
-	}
-	_ = m.Ack()
 }
 
 // run takes an order from the claim to the outcome.

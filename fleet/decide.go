@@ -15,7 +15,6 @@ type action string
 const (
 	drop  action = "drop"  // nothing is left to do
 	delay action = "delay" // look again later
-	merge action = "merge" // the policy is in place already: take over the order without a call
 	park  action = "park"  // workers died of it
 	claim action = "claim"
 )
@@ -31,8 +30,8 @@ const (
 	fenceRecheck = 500 * time.Millisecond // a fence is usually lifted long before its time
 )
 
-// decide returns what to do with the order of sequence seq that was written at ordered, where r is the status found.
-func decide(r record, o order, seq uint64, ordered, now time.Time) verdict {
+// decide returns what to do with the order of sequence seq, where r is the status found.
+func decide(r record, seq uint64, now time.Time) verdict {
 	switch {
 	case r.Seq > seq:
 		return verdict{action: drop} // superseded
@@ -42,8 +41,6 @@ func decide(r record, o order, seq uint64, ordered, now time.Time) verdict {
 		return verdict{delay, min(r.Fence.Sub(now), fenceRecheck)}
 	case r.Seq == seq && now.Before(r.NotBefore):
 		return verdict{delay, r.NotBefore.Sub(now)}
-	case r.Seq < seq && r.State == Applied && r.Policy == o.Policy && r.At.After(ordered):
-		return verdict{action: merge}
 	case r.Seq == seq && r.Claims >= maxClaims:
 		return verdict{action: park}
 	}
@@ -72,12 +69,6 @@ func poisoned(r record, now time.Time, grace time.Duration) record {
 	if fence := now.Add(grace); fence.After(r.Fence) {
 		r.Fence = fence
 	}
-	return r
-}
-
-// merged returns the status of an order whose policy r has put in place already.
-func merged(r record, o order, seq uint64) record {
-	r.Seq, r.Rollout = seq, o.Rollout
 	return r
 }
 

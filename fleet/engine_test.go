@@ -219,7 +219,9 @@ func (a *fakeAPI) client(t *testing.T) WorkOption {
 			if err != nil {
 				return nil, err
 			}
-			if reply != nil {
+			if reply != nil && reply.status == http.StatusOK {
+				return respond(reply.status, reply.header, `{"success":true}`), nil
+			} else if reply != nil {
 				return respond(reply.status, reply.header, `{"error":"of the server"}`), nil
 			}
 		}

@@ -88,24 +88,46 @@ func TestLateRequestIsRepaired(t *testing.T) {
 	})
 }
 
-// An order of the policy that is being applied needs no call.
-func TestSamePolicyIsMerged(t *testing.T) {
+// A late request that arrives after that of the newer order, but before its outcome, is repaired with a call.
+func TestLateRequestBeforeOutcome(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, f *Fleet) {
-		api := newAPI(t, map[string]int{"acme": 5})
+		api := newAPI(t, map[string]int{"acme": 1})
 		fullSpeed(t, f, api.targets)
-		proceed := make(chan struct{})
+		stopped, late := make(chan struct{}), make(chan struct{})
+		requests := make(chan string, 9)
 		api.before = func(string, string) (*reply, error) {
-			<-proceed
-			return nil, nil
+			switch api.calls.Load() {
+			case 1:
+				close(stopped)
+				<-late
+				requests <- "old"
+			case 2:
+				requests <- "new"
+				close(late)
+				assert.Eventually(t, func() bool { // ordered again
+					newest, err := f.lastOrder(t.Context(), api.targets[0].key())
+					return err == nil && newest.seq > 2
+				}, 10*time.Second, 10*time.Millisecond)
+				time.Sleep(50 * time.Millisecond) // the times that are stored are milliseconds
+			default:
+				requests <- "new"
+			}
+			return &reply{status: http.StatusOK}, nil
 		}
-		work(t, f, api, WithApplyTimeout(time.Minute))
-		start(t, f, "a", policies[0], api.targets)
-		assert.Eventually(t, func() bool { return api.calls.Load() == 5 }, 10*time.Second, 10*time.Millisecond)
-		start(t, f, "b", policies[0], api.targets)
-		close(proceed)
-		assert.Equal(t, 5, finish(t, f, "b").Applied)
-		assert.EqualValues(t, 5, api.calls.Load())
+		work(t, f, api, WithApplyTimeout(2*time.Second))
+		start(t, f, "old", policies[0], api.targets)
+		<-stopped
+		start(t, f, "new", policies[1], api.targets)
+		assert.Equal(t, 1, finish(t, f, "new").Applied)
+		for _, want := range []string{"new", "old", "new"} {
+			select {
+			case got := <-requests:
+				assert.Equal(t, want, got)
+			case <-time.After(5 * time.Second):
+				assert.Fail(t, "no request", want)
+			}
+		}
 	})
 }
 
