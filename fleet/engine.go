@@ -233,6 +233,16 @@ func (c *connection) put(ctx context.Context, bucket, key string, value []byte, 
 	return revision, engineError(ctx, "writing "+bucket, err)
 }
 
+// set writes an entry, whatever it is.
+func (c *connection) set(ctx context.Context, bucket, key string, value []byte) error {
+	kv, err := c.bucket(ctx, bucket)
+	if err != nil {
+		return err
+	}
+	_, err = kv.Put(ctx, key, value)
+	return engineError(ctx, "writing "+bucket, err)
+}
+
 // createConsumer creates the queue of an account, which all workers share.
 func (c *connection) createConsumer(ctx context.Context, account string, ackWait time.Duration) (jetstream.Consumer, error) {
 	consumer, err := c.orders.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{

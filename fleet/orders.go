@@ -161,10 +161,7 @@ func (f *Fleet) storePolicy(ctx context.Context, p zapi.Policy) (string, error) 
 	}
 	sum := sha256.Sum256(data)
 	hash := base64.RawURLEncoding.EncodeToString(sum[:16]) // it is in every order and status, so it is short
-	if _, err := f.put(ctx, policyBucket, hash, data, 0); err != nil && !isConflict(err) {
-		return "", err
-	}
-	return hash, nil
+	return hash, f.set(ctx, policyBucket, hash, data)
 }
 
 func (f *Fleet) createRollout(ctx context.Context, name, policy string) (rollout, error) {
