@@ -34,8 +34,8 @@ func (p Pace) duration(requests int) time.Duration {
 	return time.Duration(float64(requests) / p.PerSecond * float64(time.Second))
 }
 
-// SetPace sets the rate of an account. Workers that are running change to it at once. The default is 20 requests per
-// second with a burst of 5.
+// SetPace sets the rate of an account. Workers that are running change to it at once, and no longer wait for what an older
+// pace or a 429 asked for. The default is 20 requests per second with a burst of 5.
 func (f *Fleet) SetPace(ctx context.Context, account string, p Pace) error {
 	const op = "SetPace"
 	if err := checkName(op, "account", account); err != nil {
@@ -52,12 +52,15 @@ func (f *Fleet) SetPace(ctx context.Context, account string, p Pace) error {
 	if _, err := f.createConsumer(ctx, account, f.timing.ackWait); err != nil {
 		return err
 	}
-	accounts, err := f.bucket(ctx, accountBucket)
-	if err != nil {
+	if err := newPacer(f.connection, account, p).change(ctx, func(used time.Time) time.Time {
+		if now := time.Now(); used.After(now) {
+			return now
+		}
+		return used
+	}); err != nil {
 		return err
 	}
-	_, err = accounts.Put(ctx, account, encode(p))
-	return engineError(ctx, "writing "+accountBucket, err)
+	return f.set(ctx, accountBucket, account, encode(p))
 }
 
 // addAccount makes an account known to the workers, unless it is.
@@ -108,33 +111,62 @@ const sliceLength = 250 * time.Millisecond
 type pacer struct {
 	connection *connection
 	account    string
+	turn       chan struct{} // one order at a time waits: times that are given out early escape a hold
 
 	mu                 sync.Mutex
 	pace               Pace
 	size               time.Duration // of a slice
 	start, next, until time.Time     // of the slice in hand
 	taken, expires     time.Time
+	changed            chan struct{} // closed when the slice in hand no longer counts
+}
+
+func newPacer(c *connection, account string, pace Pace) *pacer {
+	return &pacer{connection: c, account: account, turn: make(chan struct{}, 1), pace: pace, changed: make(chan struct{})}
 }
 
 func (p *pacer) set(pace Pace) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.pace = pace
+	p.drop()
+}
+
+// drop makes the order that waits take another slice.
+func (p *pacer) drop() {
+	p.start, p.next, p.until = time.Time{}, time.Time{}, time.Time{}
+	close(p.changed)
+	p.changed = make(chan struct{})
 }
 
 // wait waits until n requests may be sent.
 func (p *pacer) wait(ctx context.Context, n int) error {
-	at, err := p.reserve(ctx, n)
-	if err != nil {
-		return err
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	if d := time.Until(at); d > 0 {
-		pause(ctx, d)
+	for {
+		at, changed, err := p.reserve(ctx, n)
+		if err != nil {
+			return err
+		}
+		d := time.Until(at)
+		if d <= 0 {
+			return ctx.Err()
+		}
+		select {
+		case <-time.After(d):
+			return nil
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	return ctx.Err()
 }
 
-func (p *pacer) reserve(ctx context.Context, n int) (time.Time, error) {
+func (p *pacer) reserve(ctx context.Context, n int) (at time.Time, changed chan struct{}, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	need, now := p.pace.duration(n), time.Now()
@@ -147,14 +179,14 @@ func (p *pacer) reserve(ctx context.Context, n int) (time.Time, error) {
 		p.size = max(need, p.size.Truncate(need)) // a whole number of calls, or the rest would be lost
 		from, to, err := p.take(ctx, p.size)
 		if err != nil {
-			return time.Time{}, err
+			return at, nil, err
 		}
 		p.start, p.next, p.until = from, from, to
 		p.taken, p.expires = now, latest(now, to).Add(sliceLength)
 	}
-	at := p.next
+	at = p.next
 	p.next = at.Add(need)
-	return at, nil
+	return at, p.changed, nil
 }
 
 // take gets a slice of the shared time.
@@ -171,7 +203,7 @@ func (p *pacer) take(ctx context.Context, length time.Duration) (from, to time.T
 func (p *pacer) hold(ctx context.Context, d time.Duration) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.start, p.next, p.until = time.Time{}, time.Time{}, time.Time{}
+	p.drop()
 	until := time.Now().Add(d)
 	return p.change(ctx, func(used time.Time) time.Time { return latest(used, until) })
 }

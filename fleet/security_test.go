@@ -185,8 +185,8 @@ var (
 		streamRead("FLEET_ORDERS"), streamRead("KV_fleet_status"),
 	)
 	ordererRole = slices.Concat(viewerRole, []string{
-		"fleet.orders.>", "$KV.fleet_policies.>", "$KV.fleet_rollouts.>", "$KV.fleet_accounts.>", "$KV.fleet_status.>",
-		bucketInfo("fleet_policies"), bucketInfo("fleet_accounts"),
+		"fleet.orders.>", "$KV.fleet_policies.>", "$KV.fleet_rollouts.>", "$KV.fleet_accounts.>", "$KV.fleet_status.>", "$KV.fleet_pace.>",
+		bucketInfo("fleet_policies"), bucketInfo("fleet_accounts"), bucketInfo("fleet_pace"), bucketGet("fleet_accounts"), bucketGet("fleet_pace"),
 	})
 )
 

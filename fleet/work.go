@@ -198,7 +198,7 @@ type account struct {
 func (w *worker) newAccount(name string, pace Pace) *account {
 	return &account{
 		name:  name,
-		pacer: &pacer{connection: w.connection, account: name, pace: pace},
+		pacer: newPacer(w.connection, name, pace),
 		slots: make(chan struct{}, w.perAccount),
 		hands: make(chan struct{}, inHand(w.perAccount)),
 	}

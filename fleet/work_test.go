@@ -263,6 +263,36 @@ func TestRateLimited(t *testing.T) {
 	})
 }
 
+// A 429, and a new pace, also count for the orders that wait for their time, and for those of other workers.
+func TestPaceOfThoseWhoWait(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, f *Fleet) {
+		api := newAPI(t, map[string]int{"acme": 60})
+		var limited atomic.Pointer[time.Time]
+		var during atomic.Int64
+		api.before = func(string, string) (*reply, error) {
+			now := time.Now()
+			switch since := limited.Load(); {
+			case api.calls.Load() == 3:
+				limited.Store(&now)
+				return &reply{http.StatusTooManyRequests, http.Header{"Retry-After": {"600"}}}, nil
+			case since != nil && now.Sub(*since) > time.Second:
+				during.Add(1)
+			}
+			return nil, nil
+		}
+		require.NoError(t, f.SetPace(t.Context(), "acme", Pace{PerSecond: 4, Burst: 1}))
+		work(t, f, api)
+		work(t, f, api)
+		start(t, f, "r", policies[1], api.targets)
+		assert.Eventually(t, func() bool { return limited.Load() != nil }, 10*time.Second, time.Millisecond)
+		time.Sleep(3 * time.Second)
+		assert.LessOrEqual(t, during.Load(), int64(2), "requests while the account was held")
+		fullSpeed(t, f, api.targets)
+		assert.Eventually(t, func() bool { return api.calls.Load() == 60 }, 10*time.Second, 10*time.Millisecond, "a new pace ends the wait")
+	})
+}
+
 // All workers together stay within the pace.
 func TestPace(t *testing.T) {
 	t.Parallel()
