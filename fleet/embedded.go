@@ -36,7 +36,7 @@ func WithListen(hostPort, token string) EmbeddedOption {
 	return func(o *server.Options) error {
 		host, portText, err := net.SplitHostPort(hostPort)
 		port, portErr := strconv.ParseUint(portText, 10, 16)
-		if ip := net.ParseIP(host); err != nil || portErr != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		if err != nil || portErr != nil || !isLoopback(host) {
 			return invalid("Embedded", "WithListen", "must be a loopback address with a port, such as 127.0.0.1:4222")
 		}
 		if token == "" {

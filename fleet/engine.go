@@ -7,6 +7,7 @@ import (
 	"iter"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -45,17 +46,19 @@ type remote struct {
 }
 
 func (r remote) connect(ctx context.Context, s settings) (*connection, error) {
-	secure, err := r.isSecure()
+	servers, err := r.servers()
+	if err != nil {
+		return nil, err
+	}
+	secure, err := r.isSecure(servers)
 	if err != nil {
 		return nil, err
 	}
 	if !secure && !s.insecure {
 		// A server on loopback may announce others that are not.
 		s.connect = append(s.connect, nats.IgnoreDiscoveredServers())
-		for server := range strings.SplitSeq(r.url, ",") {
-			if !isLoopback(server) {
-				return nil, ErrInsecureURL
-			}
+		if slices.ContainsFunc(servers, func(server *url.URL) bool { return !isLoopback(server.Hostname()) }) {
+			return nil, ErrInsecureURL
 		}
 	}
 	if s.replicas == 0 {
@@ -65,11 +68,24 @@ func (r remote) connect(ctx context.Context, s settings) (*connection, error) {
 	return dial(ctx, r.url, s)
 }
 
-// isSecure reports whether every connection will use TLS.
-func (r remote) isSecure() (bool, error) {
-	if strings.TrimSpace(r.url) == "" {
-		return false, invalid("URL", "url", "must not be empty")
+// servers parses the URLs. Its error does not quote them, as they may hold a password.
+func (r remote) servers() (servers []*url.URL, err error) {
+	for text := range strings.SplitSeq(r.url, ",") {
+		text = strings.TrimSpace(text)
+		if !strings.Contains(text, "://") {
+			text = "nats://" + text
+		}
+		server, err := url.Parse(text)
+		if err != nil || server.Hostname() == "" {
+			return nil, invalid("URL", "url", "must be one or more URLs such as tls://nats.example.com:4222, separated by commas")
+		}
+		servers = append(servers, server)
 	}
+	return servers, nil
+}
+
+// isSecure reports whether every connection will use TLS.
+func (r remote) isSecure(servers []*url.URL) (bool, error) {
 	options := nats.GetDefaultOptions()
 	for _, opt := range r.opts {
 		if opt == nil {
@@ -79,28 +95,13 @@ func (r remote) isSecure() (bool, error) {
 			return false, fmt.Errorf("%w: %w", ErrEngine, err)
 		}
 	}
-	if options.Secure || options.TLSHandshakeFirst {
-		return true, nil
-	}
-	for server := range strings.SplitSeq(r.url, ",") {
-		if scheme, _, _ := strings.Cut(strings.TrimSpace(server), "://"); scheme != "tls" && scheme != "wss" {
-			return false, nil
-		}
-	}
-	return true, nil
+	isPlain := func(server *url.URL) bool { return server.Scheme != "tls" && server.Scheme != "wss" }
+	return options.Secure || options.TLSHandshakeFirst || !slices.ContainsFunc(servers, isPlain), nil
 }
 
-func isLoopback(server string) bool {
-	server = strings.TrimSpace(server)
-	if !strings.Contains(server, "://") {
-		server = "nats://" + server
-	}
-	parsed, err := url.Parse(server)
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(parsed.Hostname())
-	return strings.EqualFold(parsed.Hostname(), "localhost") || ip != nil && ip.IsLoopback()
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 // connection is what the two engines have in common.

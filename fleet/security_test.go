@@ -292,7 +292,12 @@ func TestTLSIsRequiredBeyondLoopback(t *testing.T) {
 		{url: "nats://[::1]:1", allowed: true},
 		{url: "tls://fleet.invalid", allowed: true},
 		{url: "nats://fleet.invalid", opts: []nats.Option{nats.Secure()}, allowed: true},
+		{url: "TLS://fleet.invalid", allowed: true},
 		{url: "", want: zapi.ErrInvalidArgument},
+		{url: "tls://fleet.invalid,", want: zapi.ErrInvalidArgument},
+		{url: "tls://user:s3cret@fleet.invalid:x", want: zapi.ErrInvalidArgument},
+		{url: "tls://user:s3/cret@fleet.invalid", want: zapi.ErrInvalidArgument},
+		{url: "tls://fleet.invalid,tls://s3cret@ fleet.invalid", want: zapi.ErrInvalidArgument},
 		{url: "nats://127.0.0.1:1", opts: []nats.Option{nil}, want: zapi.ErrInvalidArgument},
 	} {
 		t.Run(row.url, func(t *testing.T) {
@@ -306,6 +311,7 @@ func TestTLSIsRequiredBeyondLoopback(t *testing.T) {
 				return
 			}
 			assert.ErrorIs(t, err, row.want)
+			assert.NotContains(t, err.Error(), "s3")
 		})
 	}
 	t.Run("WithInsecure", func(t *testing.T) {
