@@ -26,23 +26,35 @@ func readPolicy(path string) (zapi.Policy, error) {
 	if err != nil {
 		return policy, fmt.Errorf("-policy: %w", err)
 	}
-	if err := yaml.Unmarshal(data, &policy); err != nil {
-		return policy, fmt.Errorf("-policy: %s: %w", path, err)
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	if err := decoder.Decode(&policy); err != nil && !errors.Is(err, io.EOF) {
+		return policy, fmt.Errorf("-policy: %s: %s", path, phones.ReplaceAllString(err.Error(), "…"))
+	}
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return policy, fmt.Errorf("-policy: %s: must be one document", path)
 	}
 	return policy, nil
 }
+
+// phones matches what an error of the YAML library may quote.
+var phones = regexp.MustCompile(`\d{7,}`)
 
 // validName is what [fleet.Target] allows. It is checked here, too, so that nothing is ordered of a file that is wrong.
 var validName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 func readTargets(path string) ([]fleet.Target, error) {
 	var targets []fleet.Target
+	accounts := make(map[string]string)
 	err := readCSV("-targets", path, []string{"account", "instance"}, func(row []string) error {
 		for _, name := range row {
 			if !validName.MatchString(name) {
 				return errors.New("account and instance must be 1 to 64 of A-Z, a-z, 0-9, _ and -")
 			}
 		}
+		if found, ok := accounts[row[1]]; ok && found != row[0] {
+			return errors.New("the instance has another account on an earlier line")
+		}
+		accounts[row[1]] = row[0]
 		targets = append(targets, fleet.Target{Account: row[0], Instance: row[1]})
 		return nil
 	})
@@ -62,13 +74,18 @@ func (c credentials) Credentials(_ context.Context, t fleet.Target) (zapi.Creden
 
 func readCredentials(path string) (credentials, error) {
 	creds := make(credentials)
-	err := readCSV("-credentials", path, []string{"instance", "token", "clientToken"}, func(row []string) error {
+	client, err := zapi.NewClient(zapi.Credentials{InstanceID: "none", Token: "none"}, zapi.WithoutClientToken())
+	if err != nil {
+		return nil, err
+	}
+	err = readCSV("-credentials", path, []string{"instance", "token", "clientToken"}, func(row []string) error {
 		c := zapi.Credentials{InstanceID: row[0], Token: row[1], ClientToken: row[2]}
 		if found, ok := creds[row[0]]; ok && found != c {
 			return errors.New("the instance has other credentials on an earlier line")
 		}
 		creds[row[0]] = c
-		return nil
+		_, err := client.ForInstance(c) // checks them
+		return err
 	})
 	return creds, err
 }
@@ -84,6 +101,9 @@ func readCSV(flag, path string, columns []string, add func(row []string) error) 
 	header, err := reader.Read()
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%s: %s: %w", flag, path, err)
+	}
+	for i, name := range header {
+		header[i] = strings.TrimSpace(name)
 	}
 	positions := make([]int, len(columns))
 	for i, column := range columns {

@@ -84,6 +84,12 @@ func TestOneLineAndExitCode2(t *testing.T) {
 		{"start -name r -burst 7 -policy " + policy + " -targets " + targets + " -dir " + dir, "-burst is for -pace"},
 		{"work -credentials " + write(t, "c.csv", "instance,token,clientToken\nI1,a,b\nI1,a,c\n") + " -dir " + dir, "record on line 3: the instance has other credentials"},
 		{"start -name r -pace -1 -policy " + policy + " -targets " + targets + " -dir " + dir, "Pace.PerSecond: must be"},
+		{"work -credentials " + write(t, "c.csv", "instance,token,clientToken\nI1,a,\nI2,,b\n") + " -dir " + dir, "record on line 3: zapi: ForInstance: Token"},
+		{"start -name r -policy " + policy + " -targets " + write(t, "a.csv", "account , instance \na,I1\nb,I1\n") + " -dir " + dir, "record on line 3: the instance has another account on an earlier line"},
+		{"start -name r -policy " + write(t, "p.yaml", "photo: {visibility: ALL}\n---\nphoto: {visibility: NONE}\n") + " -targets " + targets + " -dir " + dir, "must be one document"},
+		{"start -name r -policy " + write(t, "p.json", `{"photo": {"visibility": "ALL"}} {`) + " -targets " + targets + " -dir " + dir, "must be one document"},
+		{"start -name r -policy " + write(t, "p.yaml", "'5544911111111': 1\n'5544911111111': 2\n") + " -targets " + targets + " -dir " + dir, `mapping key "…" already defined`},
+		{"start -name r -policy " + write(t, "p.yaml", "") + " -targets " + targets + " -dir " + dir, "must set something"},
 		{"start -name r -policy " + write(t, "p.yaml", "foto: {}") + " -targets " + targets + " -dir " + dir, "foto"},
 	} {
 		t.Run(row.args, func(t *testing.T) {
