@@ -120,7 +120,12 @@ type connection struct {
 }
 
 func dial(ctx context.Context, url string, s settings) (*connection, error) {
-	options := append([]nats.Option{nats.Name("fleet"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond)}, s.connect...)
+	options := append([]nats.Option{
+		nats.Name("fleet"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { // the default writes to standard error
+			s.log.Warn("connection to the engine", "error", err)
+		}),
+	}, s.connect...)
 	if deadline, ok := ctx.Deadline(); ok {
 		options = append(options, nats.Timeout(min(5*time.Second, max(time.Until(deadline), time.Millisecond))))
 	}

@@ -356,6 +356,19 @@ func TestOpen(t *testing.T) {
 		assert.ErrorIs(t, err, ErrEngine)
 		assert.ErrorIs(t, err, nats.ErrAuthorization)
 	})
+	t.Run("a disk that was full", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "key"), nil, 0o600))
+		open(t, Embedded(dir))
+	})
+	t.Run("errors of the connection are logged", func(t *testing.T) {
+		t.Parallel()
+		var log safeBuffer
+		f := open(t, Embedded(t.TempDir()), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+		f.nc.Opts.AsyncErrorCB(f.nc, nil, nats.ErrSlowConsumer)
+		assert.Contains(t, log.String(), "slow consumer")
+	})
 	t.Run("no port without WithListen", func(t *testing.T) {
 		t.Parallel()
 		f := open(t, Embedded(t.TempDir()))
