@@ -142,7 +142,7 @@ func checkKey(path, key string) error {
 	want := hex.AppendEncode(nil, mac.Sum(nil))
 	found, err := os.ReadFile(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), err == nil && len(found) == 0: // the disk was full
 		err = os.WriteFile(path, want, 0o600)
 	case err == nil && !hmac.Equal(found, want):
 		err = errors.New("the store was created with another encryption key, or with none")
