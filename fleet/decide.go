@@ -146,11 +146,13 @@ type panicked struct{ value any }
 
 func (p panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
-// resolverError is an error of the resolver.
+// resolverError is an error of the resolver. What it wraps is not the API's.
 type resolverError struct{ err error }
 
 func (e resolverError) Error() string { return "resolver: " + e.err.Error() }
-func (e resolverError) Unwrap() error { return e.err }
+func (e resolverError) Is(target error) bool {
+	return target == ErrNoInstance && errors.Is(e.err, target)
+}
 
 // kinds lists what errors match, in the order in which they count.
 var kinds = []struct {

@@ -131,6 +131,8 @@ func TestSettled(t *testing.T) {
 		{"a redirect", apiError("privacy/photo", 302, 0), 0, 0, want{Waiting, "unexpected response", "privacy/photo: 302", 1, 4 * second, 0, 0}},
 		{"400", apiError("privacy/photo", 400, 0), 0, 0, want{Waiting, "failed", "privacy/photo: 400", 1, 4 * second, 0, 0}},
 		{"an unknown instance", resolverError{ErrNoInstance}, 0, 0, want{Parked, "no instance", "", 1, 0, 0, 0}},
+		{"the resolver could not log in", resolverError{fmt.Errorf("vault: %w", zapi.ErrUnauthorized)}, 0, 0, want{Waiting, "resolver", "", 1, 4 * second, 0, 0}},
+		{"the resolver was throttled", resolverError{&zapi.APIError{Op: "vault/secret", StatusCode: 429, RetryAfter: time.Minute}}, 0, 0, want{Waiting, "resolver", "", 1, 4 * second, 0, 0}},
 		{"the resolver", resolverError{errors.New("secret 5544911111111")}, 0, 0, want{Waiting, "resolver", "", 1, 4 * second, 0, 0}},
 		{"a panic", panicked{"secret"}, 0, 0, want{Parked, kindPanic, "", 1, 0, 0, 0}},
 		{"a setting that is none", fmt.Errorf("5544911111111: %w", apiError("privacy/photo", 500, 0)), 0, 0, want{Waiting, "unavailable", "privacy/photo: 500", 1, 4 * second, 0, 0}},
