@@ -107,8 +107,8 @@ func settled(r record, err error, fence, now time.Time, b backoff, settle time.D
 	}
 	f := classify(err)
 	r.Kind, r.Error = f.kind, describe(err)
-	if f.kind == kindNoResponse && now.Add(settle).After(r.Fence) {
-		r.Fence = now.Add(settle)
+	if errors.As(err, new(*zapi.TransportError)) { // of any setting
+		r.Fence = latest(r.Fence, now.Add(settle))
 	}
 	if f.kind != kindRateLimit {
 		r.Attempts++
@@ -181,7 +181,7 @@ func classify(err error) failure {
 		return failure{kind: kindPanic, final: true}
 	}
 	matched := err
-	if transport := (*zapi.TransportError)(nil); errors.As(err, &transport) {
+	if errors.As(err, new(*zapi.TransportError)) {
 		matched = errors.Join(err, errNoResponse)
 	}
 	for _, k := range kinds {
