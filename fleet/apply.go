@@ -157,8 +157,7 @@ func (j *job) apply(ctx context.Context, deadline time.Time, policy zapi.Policy,
 			err = panicked{value}
 		}
 	}()
-	accountName, instance, _ := strings.Cut(j.key, ".")
-	creds, err := j.resolver.Credentials(ctx, Target{accountName, instance})
+	creds, err := j.resolver.Credentials(ctx, targetOf(j.key))
 	if err != nil {
 		return resolverError{err}
 	}

@@ -2,8 +2,10 @@ package fleet
 
 import (
 	"context"
-	"errors"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Cancel takes back what has not begun of a rollout: the orders that are pending or waiting. It returns how many. Calls
@@ -31,36 +33,19 @@ func (f *Fleet) Cancel(ctx context.Context, name string) (int, error) {
 
 // takeBack settles the orders of a rollout that no worker has in hand. Of a worker and takeBack, whoever writes the status
 // first wins.
-func (f *Fleet) takeBack(ctx context.Context, name string) (taken int, err error) {
-	orders, err := f.allOrders(ctx)
-	if err != nil {
-		return 0, err
-	}
-	records, err := f.allRecords(ctx)
-	if err != nil {
-		return 0, err
-	}
-	batch := f.newBatch(ctx)
-	defer func() { err = errors.Join(err, batch.flush()) }()
-	for key, w := range orders {
-		found := records[key]
-		if w.Rollout != name || found.Seq >= w.seq && (found.Seq > w.seq || found.State != Waiting) {
-			continue
-		}
+func (f *Fleet) takeBack(ctx context.Context, name string) (int, error) {
+	return f.rewrite(ctx, func(i instance) bool {
+		pending := i.found.Seq < i.seq
+		waiting := i.found.Seq == i.seq && i.found.State == Waiting
+		return i.Rollout == name && (pending || waiting)
+	}, func(ctx context.Context, i instance) error {
 		// The fence stays: an apply of an older order may be under way.
 		r := record{
-			Version: format, Seq: w.seq, Rollout: name, Policy: w.Policy, State: Superseded, Kind: kindCancelled, At: clock(), Fence: found.Fence,
+			Version: format, Seq: i.seq, Rollout: name, Policy: i.Policy, State: Superseded, Kind: kindCancelled, At: clock(), Fence: i.found.Fence,
 		}
-		if err := batch.publish("$KV."+statusBucket+"."+key, encode(r), found.revision, func(err error) error {
-			if err == nil {
-				taken++
-			}
-			return ignoreConflict(ctx, "cancelling", err)
-		}); err != nil {
-			return taken, err
-		}
-	}
-	return taken, nil
+		_, err := f.put(ctx, statusBucket, i.key, encode(r), i.found.revision)
+		return err
+	})
 }
 
 // Retry orders parked instances that match q again, and returns how many. The state of q is [Parked] or empty.
@@ -83,37 +68,39 @@ func (f *Fleet) Retry(ctx context.Context, q Filter) (int, error) {
 }
 
 // orderAgain writes the orders of the instances that match again. Where there is a newer order, that one stays.
-func (f *Fleet) orderAgain(ctx context.Context, match func(Status, record) bool) (ordered int, err error) {
-	orders, err := f.allOrders(ctx)
-	if err != nil {
-		return 0, err
-	}
-	records, err := f.allRecords(ctx)
-	if err != nil {
-		return 0, err
-	}
-	batch := f.newBatch(ctx)
-	defer func() { err = errors.Join(err, batch.flush()) }()
-	for key, w := range orders {
-		r := records[key].record
-		if !match(statusOf(key, w, r), r) {
-			continue
-		}
-		if err := batch.publish(ordersSubject+key, encode(w.order), w.seq, func(err error) error {
-			if err == nil {
-				ordered++
-			}
-			return ignoreConflict(ctx, "ordering again", err)
-		}); err != nil {
-			return ordered, err
-		}
-	}
-	return ordered, nil
+func (f *Fleet) orderAgain(ctx context.Context, match func(Status, record) bool) (int, error) {
+	return f.rewrite(ctx, func(i instance) bool {
+		return match(i.status(), i.found.record)
+	}, func(ctx context.Context, i instance) error {
+		return f.publish(ctx, ordersSubject+i.key, encode(i.order), i.seq)
+	})
 }
 
-func ignoreConflict(ctx context.Context, doing string, err error) error {
-	if err == nil || isConflict(err) {
-		return nil
+// rewrite calls write for all instances that match, many at once, and returns how many it wrote. One that has changed since it
+// was read is left alone.
+func (f *Fleet) rewrite(ctx context.Context, match func(instance) bool, write func(context.Context, instance) error) (int, error) {
+	instances, err := f.allInstances(ctx)
+	if err != nil {
+		return 0, err
 	}
-	return engineError(ctx, doing, err)
+	var written atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(writesInFlight)
+	for _, i := range instances {
+		if !match(i) {
+			continue
+		}
+		group.Go(func() error {
+			err := write(ctx, i)
+			if err == nil {
+				written.Add(1)
+			}
+			if isConflict(err) {
+				return nil
+			}
+			return err
+		})
+	}
+	err = group.Wait()
+	return int(written.Load()), err
 }

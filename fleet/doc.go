@@ -54,7 +54,6 @@ package fleet
 //
 //	orders.go    Start writes orders, each with the sequence that it expects to replace
 //	cancel.go    Cancel takes orders back, Retry writes them again
-//	batch.go     many writes at once
 //	work.go      pull loops take orders from the engine and keep them by heartbeats
 //	format.go    orders and statuses as they are stored
 //	decide.go    pure functions: what to do with an order, and what an outcome means
@@ -62,7 +61,7 @@ package fleet
 //	pace.go      the rate that the workers of an account share
 //	sweep.go     orders again what the engine has forgotten
 //	progress.go  reads orders and statuses
-//	watch.go     counts them while they change
-//	engine.go    streams, buckets and how they are read
+//	watch.go     follows them and counts them while they change
+//	engine.go    streams and buckets, and how they are read and written
 //	embedded.go  the server in this process
 //	fleet.go     Open, Close, options

@@ -18,14 +18,16 @@ import (
 
 // The streams and buckets. The documentation of the module lists what they hold.
 const (
-	ordersStream   = "FLEET_ORDERS"
-	ordersSubject  = "fleet.orders." // followed by <account>.<instance>
-	statusBucket   = "fleet_status"
-	policyBucket   = "fleet_policies"
-	rolloutBucket  = "fleet_rollouts"
-	accountBucket  = "fleet_accounts"
-	paceBucket     = "fleet_pace"
+	ordersStream  = "FLEET_ORDERS"
+	ordersSubject = "fleet.orders." // followed by <account>.<instance>
+	statusBucket  = "fleet_status"
+	policyBucket  = "fleet_policies"
+	rolloutBucket = "fleet_rollouts"
+	accountBucket = "fleet_accounts"
+	paceBucket    = "fleet_pace"
+
 	requestTimeout = 5 * time.Second // of one request to the engine
+	writesInFlight = 1000            // where many entries are written
 )
 
 // Engine is where orders and statuses are kept: [Embedded] or [URL].
@@ -111,12 +113,11 @@ type connection struct {
 	orders   jetstream.Stream
 	replicas int
 	address  string       // that the embedded server listens on; empty for none
-	stop     func() error // ends the embedded server; nil without one
-	sync     func() error // flushes its files; nil without one
+	stop     func() error // ends the embedded server, if there is one
+	sync     func() error // flushes its files
 
 	mu      sync.Mutex
 	buckets map[string]jetstream.KeyValue
-	closed  bool
 }
 
 func dial(ctx context.Context, url string, s settings) (*connection, error) {
@@ -133,26 +134,18 @@ func dial(ctx context.Context, url string, s settings) (*connection, error) {
 	if err != nil {
 		return nil, engineError(ctx, "connecting", err)
 	}
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(4096),
-		jetstream.WithPublishAsyncTimeout(2*requestTimeout), jetstream.WithDefaultTimeout(requestTimeout))
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(requestTimeout))
 	if err != nil {
 		nc.Close()
 		return nil, engineError(ctx, "connecting", err)
 	}
-	return &connection{nc: nc, js: js, replicas: s.replicas, buckets: make(map[string]jetstream.KeyValue)}, nil
+	nothing := func() error { return nil }
+	return &connection{nc: nc, js: js, replicas: s.replicas, stop: nothing, sync: nothing, buckets: make(map[string]jetstream.KeyValue)}, nil
 }
 
+// close may be called again.
 func (c *connection) close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil
-	}
-	c.closed = true
 	c.nc.Close()
-	if c.stop == nil {
-		return nil
-	}
 	return c.stop()
 }
 
@@ -249,6 +242,12 @@ func (c *connection) set(ctx context.Context, bucket, key string, value []byte) 
 	return engineError(ctx, "writing "+bucket, err)
 }
 
+// publish writes a message if the last one of its subject still has the sequence last; see [isConflict].
+func (c *connection) publish(ctx context.Context, subject string, data []byte, last uint64) error {
+	_, err := c.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: data}, jetstream.WithExpectLastSequencePerSubject(last))
+	return engineError(ctx, "writing "+ordersStream, err)
+}
+
 // createConsumer creates the queue of an account, which all workers share.
 func (c *connection) createConsumer(ctx context.Context, account string, ackWait time.Duration) (jetstream.Consumer, error) {
 	consumer, err := c.orders.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
@@ -263,14 +262,14 @@ func consumerOf(account string) string { return "apply-" + account }
 
 // message is one entry of a stream.
 type message struct {
-	key  string // <account>.<instance>, or the key of a bucket; empty once, when all that was there has been read
+	key  string // <account>.<instance>, or the key of a bucket; see read
 	seq  uint64
 	at   time.Time
 	data []byte
 }
 
-// read returns what a stream or bucket holds, oldest first, and then a message without a key. With follow it goes on with
-// what is written from then on.
+// read returns what a stream or bucket holds, oldest first. With follow it then returns one message without a key, and goes
+// on with what is written from then on.
 func (c *connection) read(ctx context.Context, name string, follow bool) iter.Seq2[message, error] {
 	return func(yield func(message, error) bool) {
 		if err := c.readInto(ctx, name, follow, func(m message) bool { return yield(m, nil) }); err != nil {
@@ -290,8 +289,12 @@ func (c *connection) readInto(ctx context.Context, name string, follow bool, yie
 		return err
 	}
 	state := stream.CachedInfo().State
-	current := state.Msgs == 0
-	if current && (!yield(message{}) || !follow) {
+	current := false
+	goOn := func() bool { // once all that was there has been read
+		current = true
+		return follow && yield(message{})
+	}
+	if state.Msgs == 0 && !goOn() {
 		return nil
 	}
 	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{InactiveThreshold: 30 * time.Second})
@@ -309,11 +312,8 @@ func (c *connection) readInto(ctx context.Context, name string, follow bool, yie
 		m, err := messages.Next(jetstream.NextMaxWait(2 * time.Second))
 		if errors.Is(err, nats.ErrTimeout) {
 			// The last message was deleted by hand, and will never come.
-			if info, infoErr := consumer.Info(ctx); !current && infoErr == nil && info.NumPending == 0 {
-				current = true
-				if !yield(message{}) || !follow {
-					return nil
-				}
+			if info, infoErr := consumer.Info(ctx); !current && infoErr == nil && info.NumPending == 0 && !goOn() {
+				return nil
 			}
 			continue
 		}
@@ -324,15 +324,11 @@ func (c *connection) readInto(ctx context.Context, name string, follow bool, yie
 		if err != nil {
 			return err
 		}
-		key := strings.TrimPrefix(m.Subject(), prefix)
-		if !yield(message{key, meta.Sequence.Stream, meta.Timestamp, m.Data()}) {
+		if !yield(message{strings.TrimPrefix(m.Subject(), prefix), meta.Sequence.Stream, meta.Timestamp, m.Data()}) {
 			return nil
 		}
-		if !current && meta.Sequence.Stream >= state.LastSeq {
-			current = true
-			if !yield(message{}) || !follow {
-				return nil
-			}
+		if !current && meta.Sequence.Stream >= state.LastSeq && !goOn() {
+			return nil
 		}
 	}
 }

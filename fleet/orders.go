@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -8,7 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/zapi-go/zapi"
 )
@@ -18,6 +23,11 @@ import (
 type Target struct{ Account, Instance string }
 
 func (t Target) key() string { return t.Account + "." + t.Instance }
+
+func targetOf(key string) Target {
+	account, instance, _ := strings.Cut(key, ".")
+	return Target{account, instance}
+}
 
 func (t Target) check(op, field string) error {
 	if err := checkName(op, field+".Account", t.Account); err != nil {
@@ -124,7 +134,7 @@ func (f *Fleet) Start(ctx context.Context, r Rollout) (Receipt, error) {
 		// What another call orders at the same time is counted by both: as resumed here.
 		e.Total = max(e.Total, before+receipt.Ordered, receipt.Ordered+receipt.Resumed+receipt.Superseded)
 	})
-	if err == nil && f.sync != nil {
+	if err == nil {
 		err = engineError(ctx, "writing to disk", f.sync())
 	}
 	if err == nil && !entry.Cancelled.IsZero() { // in the meantime
@@ -190,84 +200,85 @@ func (f *Fleet) createRollout(ctx context.Context, name, policy string) (rollout
 func (f *Fleet) orderAll(ctx context.Context, r Rollout, o order) (receipt Receipt, err error) {
 	orders, err := f.allOrders(ctx)
 	if err != nil {
-		return receipt, err
+		return Receipt{}, err
 	}
-	body := encode(o)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(writesInFlight)
+	var mu sync.Mutex // guards receipt
+	err = f.eachTarget(ctx, r.Targets, func(key string) {
+		group.Go(func() error {
+			one, err := f.orderOne(ctx, key, o, orders[key])
+			mu.Lock()
+			defer mu.Unlock()
+			receipt.add(one)
+			return err
+		})
+	})
+	err = cmp.Or(err, group.Wait())
+	return receipt, err
+}
+
+// eachTarget checks the targets and calls do for each once, after its account is known to the workers.
+func (f *Fleet) eachTarget(ctx context.Context, targets iter.Seq[Target], do func(key string)) error {
 	accounts := make(map[string]bool)
-	given := make(map[string]bool)
-	batch := f.newBatch(ctx)
-	defer func() { err = errors.Join(err, batch.flush()) }()
-	position := -1
-	for target := range r.Targets {
-		position++
+	seen := make(map[string]bool)
+	position := 0
+	for target := range targets {
 		if ctx.Err() != nil {
-			return receipt, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 		if err := target.check("Start", fmt.Sprintf("Targets[%d]", position)); err != nil {
-			return receipt, err
+			return err
 		}
+		position++
 		key := target.key()
-		if given[key] {
+		if seen[key] {
 			continue
 		}
-		given[key] = true
+		seen[key] = true
 		if !accounts[target.Account] {
 			if err := f.addAccount(ctx, target.Account); err != nil {
-				return receipt, err
+				return err
 			}
 			accounts[target.Account] = true
 		}
-		found := orders[key]
-		if receipt.count(found, o) {
-			continue
-		}
-		if err := batch.publish(ordersSubject+key, body, found.seq, func(err error) error {
-			if err == nil {
-				receipt.Ordered++
-				return nil
-			}
-			return f.orderOne(ctx, key, o, err, &receipt)
-		}); err != nil {
-			return receipt, err
-		}
+		do(key)
 	}
-	if position < 0 {
-		return receipt, invalid("Start", "Targets", "must not be empty")
+	if position == 0 {
+		return invalid("Start", "Targets", "must not be empty")
 	}
-	return receipt, nil
+	return nil
 }
 
-// count counts a target whose order stands, and reports whether it does.
-func (r *Receipt) count(found wanted, o order) bool {
-	switch {
-	case found.Number < o.Number:
-		return false
-	case found.Number == o.Number:
-		r.Resumed++
-	default:
-		r.Superseded++
-	}
-	return true
+func (r *Receipt) add(other Receipt) {
+	r.Ordered += other.Ordered
+	r.Resumed += other.Resumed
+	r.Superseded += other.Superseded
 }
 
-// orderOne orders o for a target whose order could not be published because of cause.
-func (f *Fleet) orderOne(ctx context.Context, key string, o order, cause error, receipt *Receipt) error {
-	for start := time.Now(); ctx.Err() == nil && time.Since(start) < 30*time.Second; pause(ctx, 100*time.Millisecond) {
-		found, err := f.lastOrder(ctx, key)
-		if err == nil || errors.Is(err, ErrNoInstance) {
-			if err == nil && found.Number == o.Number && !isConflict(cause) {
-				receipt.Ordered++ // only the acknowledgement was lost
-				return nil
-			}
-			if receipt.count(found, o) {
-				return nil
-			}
-			if err = f.publish(ctx, ordersSubject+key, encode(o), found.seq); err == nil {
-				receipt.Ordered++
-				return nil
-			}
+// orderOne orders o for an instance unless it has that order or a newer one. The order found may have been replaced since it
+// was read.
+func (f *Fleet) orderOne(ctx context.Context, key string, o order, found wanted) (Receipt, error) {
+	for start := time.Now(); ; pause(ctx, 100*time.Millisecond) {
+		if found.Number > o.Number {
+			return Receipt{Superseded: 1}, nil
 		}
-		cause = err
+		if found.Number == o.Number {
+			return Receipt{Resumed: 1}, nil
+		}
+		err := f.publish(ctx, ordersSubject+key, encode(o), found.seq)
+		if err == nil {
+			return Receipt{Ordered: 1}, nil
+		}
+		if ctx.Err() != nil || time.Since(start) > 30*time.Second {
+			return Receipt{}, err
+		}
+		newer, readErr := f.lastOrder(ctx, key)
+		if readErr == nil && newer.Number == o.Number && !isConflict(err) {
+			return Receipt{Ordered: 1}, nil // only the acknowledgement was lost
+		}
+		if readErr == nil || errors.Is(readErr, ErrNoInstance) {
+			found = newer
+		}
 	}
-	return engineError(ctx, "ordering", cause)
 }

@@ -74,15 +74,26 @@ type wanted struct {
 	at  time.Time
 }
 
-// statusOf combines an order and the status that was found with it.
-func statusOf(key string, w wanted, r record) Status {
-	account, instance, _ := strings.Cut(key, ".")
-	target := Target{account, instance}
-	if r.Seq < w.seq {
-		return Status{Target: target, Rollout: w.Rollout, State: Pending, At: w.at}
+// stored is a record as it lies in the bucket.
+type stored struct {
+	record
+	revision uint64
+}
+
+// instance is what is stored of an instance.
+type instance struct {
+	key string
+	wanted
+	found stored // perhaps of an older order
+}
+
+func (i instance) status() Status {
+	if i.found.Seq < i.seq {
+		return Status{Target: targetOf(i.key), Rollout: i.Rollout, State: Pending, At: i.at}
 	}
+	r := i.found
 	return Status{
-		Target: target, Rollout: r.Rollout, Kind: r.Kind, Error: r.Error, Worker: r.Worker, State: r.State,
+		Target: targetOf(i.key), Rollout: r.Rollout, Kind: r.Kind, Error: r.Error, Worker: r.Worker, State: r.State,
 		Attempts: r.Attempts, At: r.At, NotBefore: r.NotBefore,
 	}
 }
@@ -101,24 +112,26 @@ func (c *connection) allOrders(ctx context.Context) (map[string]wanted, error) {
 	return orders, nil
 }
 
-// stored is a record with its revision in the bucket.
-type stored struct {
-	record
-	revision uint64
-}
-
-// allRecords reads the status of each instance.
-func (c *connection) allRecords(ctx context.Context) (map[string]stored, error) {
+// allInstances reads the newest order and the status of each instance.
+func (c *connection) allInstances(ctx context.Context) ([]instance, error) {
+	orders, err := c.allOrders(ctx)
+	if err != nil {
+		return nil, err
+	}
 	records := make(map[string]stored)
 	for m, err := range c.read(ctx, statusBucket, false) {
 		if err != nil {
 			return nil, err
 		}
-		if r, err := decodeRecord(m.data); m.key != "" && err == nil {
+		if r, err := decodeRecord(m.data); err == nil {
 			records[m.key] = stored{r, m.seq}
 		}
 	}
-	return records, nil
+	all := make([]instance, 0, len(orders))
+	for key, w := range orders {
+		all = append(all, instance{key, w, records[key]})
+	}
+	return all, nil
 }
 
 // Status returns the status of one instance, or [ErrNoInstance] if nothing was ordered for it. On a cluster it may be a moment
@@ -144,7 +157,7 @@ func (f *Fleet) Status(ctx context.Context, t Target) (Status, error) {
 	if err != nil {
 		return Status{}, engineError(ctx, "reading the status", err)
 	}
-	return statusOf(t.key(), w, r), nil
+	return instance{t.key(), w, stored{record: r}}.status(), nil
 }
 
 // lastOrder reads the newest order of an instance, or [ErrNoInstance].
@@ -189,18 +202,14 @@ func (f *Fleet) statuses(ctx context.Context, q Filter) ([]Status, error) {
 		return nil, err
 	}
 	defer end()
-	orders, err := f.allOrders(ctx)
-	if err != nil {
-		return nil, err
-	}
-	records, err := f.allRecords(ctx)
+	instances, err := f.allInstances(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var all []Status
 	now := time.Now()
-	for key, w := range orders {
-		if s := statusOf(key, w, records[key].record); q.matches(s, now) {
+	for _, i := range instances {
+		if s := i.status(); q.matches(s, now) {
 			all = append(all, s)
 		}
 	}

@@ -40,16 +40,15 @@ func (f *Fleet) sweep(ctx context.Context, now time.Time) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if _, err := f.put(ctx, rolloutBucket, sweepKey, text, revision); err != nil {
-		return 0, ignoreConflict(ctx, "sweeping", err)
+	if _, err := f.put(ctx, rolloutBucket, sweepKey, text, revision); isConflict(err) {
+		return 0, nil // another worker sweeps
+	} else if err != nil {
+		return 0, err
 	}
 	idle := make(map[string]bool)
 	for m, err := range f.read(ctx, accountBucket, false) {
 		if err != nil {
 			return 0, err
-		}
-		if m.key == "" {
-			continue
 		}
 		consumer, err := f.orders.Consumer(ctx, consumerOf(m.key))
 		if err != nil {

@@ -40,8 +40,10 @@ func (f *Fleet) Watch(ctx context.Context, name string) iter.Seq2[Progress, erro
 	}
 }
 
-// patience is how long the engine may be away before Watch fails.
-const patience = time.Minute
+const (
+	updateEvery = 500 * time.Millisecond
+	patience    = time.Minute // how long the engine may be away before Watch fails
+)
 
 func (f *Fleet) watch(ctx context.Context, name string, yield func(Progress) bool) error {
 	const op = "Watch"
@@ -53,89 +55,49 @@ func (f *Fleet) watch(ctx context.Context, name string, yield func(Progress) boo
 		return err
 	}
 	defer end()
-	roll, _, err := f.rollout(ctx, name)
+	entry, _, err := f.rollout(ctx, name)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	type event struct {
-		message
-		err   error
-		order bool
+	t := &tally{
+		name: name, items: make(map[string]item), counts: make(map[State]int),
+		workers: make(map[string]time.Time), applied: make(map[int64]int),
 	}
-	events := make(chan event, 256)
-	send := func(e event) {
-		select {
-		case events <- e:
-		case <-ctx.Done():
-		}
-	}
-	// An engine that is away for a while does not end the reading: all is read again then.
-	follow := func(stream string) {
-		var failing time.Time // since when; zero before the first failure
-		for heard := false; ctx.Err() == nil; pause(ctx, 500*time.Millisecond) {
-			var failure error
-			for m, err := range f.read(ctx, stream, true) {
-				if failure = err; err == nil {
-					heard, failing = true, time.Time{}
-					send(event{m, nil, stream == ordersStream})
-				}
-			}
-			if failing.IsZero() {
-				failing = time.Now()
-			}
-			if !heard || time.Since(failing) > patience {
-				send(event{err: failure})
-				return
-			}
-		}
-	}
+	ctx, cancel := context.WithCancelCause(ctx)
 	var readers sync.WaitGroup
-	readers.Go(func() { follow(ordersStream) })
-	readers.Go(func() { follow(statusBucket) })
 	defer readers.Wait()
-	defer cancel()
-
-	t := tally{name: name, created: roll.Created, items: make(map[string]item), workers: make(map[string]time.Time), applied: make(map[int64]int)}
-	var tick <-chan time.Time // starts when both streams have been read
-	current := make(map[bool]bool)
-	shown, last := false, Progress{}
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case e := <-events:
-			switch {
-			case e.err != nil:
-				return e.err
-			case e.key == "":
-				if current[e.order] = true; len(current) < 2 || tick != nil {
-					continue
+	defer cancel(nil)
+	read := func(stream string, count func(message)) (current chan struct{}) { // closed when what was there has been read
+		current = make(chan struct{})
+		closeOnce := sync.OnceFunc(func() { close(current) })
+		readers.Go(func() {
+			cancel(f.follow(ctx, stream, patience, func(m message) {
+				if m.key == "" {
+					closeOnce()
+					return
 				}
-				ticker := time.NewTicker(500 * time.Millisecond)
-				defer ticker.Stop()
-				tick = ticker.C
-			case e.order:
-				t.order(e.message)
-				continue
-			default:
-				t.status(e.message)
-				continue
-			}
-		case <-tick:
-			if !roll.isOrdering() {
-				break
-			}
+				count(m)
+			}))
+		})
+		return current
+	}
+	for _, current := range []chan struct{}{read(ordersStream, t.order), read(statusBucket, t.status)} {
+		select {
+		case <-current:
+		case <-ctx.Done():
+		}
+	}
+	var last Progress
+	for shown := false; ctx.Err() == nil; pause(ctx, updateEvery) {
+		if entry.isOrdering() {
 			// The orders are older than the entry that says that all are there, but may be read later.
 			again, _, err := f.rollout(ctx, name)
-			if err != nil {
-				break
-			}
-			if info, err := f.orders.Info(ctx); err == nil && t.read >= info.State.LastSeq {
-				roll = again
+			info, infoErr := f.orders.Info(ctx)
+			if err == nil && infoErr == nil && t.hasRead(info.State.LastSeq) {
+				entry = again
 			}
 		}
-		p := t.progress(roll, time.Now())
+		p := t.progress(entry, time.Now())
 		if shown && p == last {
 			continue
 		}
@@ -143,6 +105,32 @@ func (f *Fleet) watch(ctx context.Context, name string, yield func(Progress) boo
 			return nil
 		}
 	}
+	return context.Cause(ctx)
+}
+
+// follow calls handle for all that [connection.read] returns, until ctx is done. It fails if the stream cannot be read at
+// first. Later it waits as long as patience for an engine that is away, and then reads all again.
+func (f *Fleet) follow(ctx context.Context, stream string, patience time.Duration, handle func(message)) error {
+	for deadline := time.Now(); ctx.Err() == nil; pause(ctx, updateEvery) {
+		heard, failure := false, error(nil)
+		for m, err := range f.read(ctx, stream, true) {
+			if failure = err; err == nil {
+				heard = true
+				handle(m)
+			}
+		}
+		if heard { // it is away from now on: before, it may just have had nothing to say
+			deadline = time.Now().Add(patience)
+		}
+		switch {
+		case ctx.Err() != nil: // which is why the reading has ended
+		case time.Now().After(deadline):
+			return failure
+		default:
+			f.log.WarnContext(ctx, "cannot read "+stream, "error", failure)
+		}
+	}
+	return nil
 }
 
 // item is what tally knows of an instance.
@@ -168,25 +156,34 @@ func (i item) count() State {
 
 // tally counts the instances of one rollout from what is read.
 type tally struct {
-	name    string
-	created time.Time
+	name string
+
+	mu      sync.Mutex
 	read    uint64 // the sequence of the last order
 	items   map[string]item
-	counts  struct{ pending, applying, applied, waiting, parked, cancelled int }
+	counts  map[State]int
 	workers map[string]time.Time // when each was last heard of
 	applied map[int64]int        // by second
 }
 
 func (t *tally) order(m message) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.read = m.seq
-	o, err := decodeOrder(m.data)
-	if err != nil {
-		return
+	if o, err := decodeOrder(m.data); err == nil {
+		t.change(m.key, func(i *item) { i.order, i.mine = m.seq, o.Rollout == t.name })
 	}
-	t.change(m.key, func(i *item) { i.order, i.mine = m.seq, o.Rollout == t.name })
+}
+
+func (t *tally) hasRead(seq uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.read >= seq
 }
 
 func (t *tally) status(m message) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	r, err := decodeRecord(m.data)
 	if err != nil {
 		return
@@ -207,36 +204,23 @@ func (t *tally) status(m message) {
 
 func (t *tally) change(key string, change func(*item)) {
 	i := t.items[key]
-	t.add(i.count(), -1)
+	t.counts[i.count()]--
 	change(&i)
-	t.add(i.count(), 1)
+	t.counts[i.count()]++
 	t.items[key] = i
 }
 
-func (t *tally) add(state State, n int) {
-	switch state {
-	case Pending:
-		t.counts.pending += n
-	case Applying:
-		t.counts.applying += n
-	case Applied:
-		t.counts.applied += n
-	case Waiting:
-		t.counts.waiting += n
-	case Parked:
-		t.counts.parked += n
-	case Superseded:
-		t.counts.cancelled += n
-	}
-}
-
-func (t *tally) progress(roll rollout, now time.Time) Progress {
-	c := t.counts
+func (t *tally) progress(entry rollout, now time.Time) Progress {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	p := Progress{
-		Pending: c.pending, Applying: c.applying, Applied: c.applied, Waiting: c.waiting, Parked: c.parked, Superseded: c.cancelled,
-		Total: c.pending + c.applying + c.applied + c.waiting + c.parked + c.cancelled, ordered: !roll.isOrdering(),
+		Pending: t.counts[Pending], Applying: t.counts[Applying], Applied: t.counts[Applied],
+		Waiting: t.counts[Waiting], Parked: t.counts[Parked], Superseded: t.counts[Superseded],
+		ordered: !entry.isOrdering(),
 	}
-	if replaced := roll.Total - p.Total; replaced > 0 {
+	open := p.Pending + p.Applying + p.Waiting
+	p.Total = open + p.Applied + p.Parked + p.Superseded
+	if replaced := entry.Total - p.Total; replaced > 0 {
 		p.Total += replaced
 		p.Superseded += replaced
 	}
@@ -253,8 +237,8 @@ func (t *tally) progress(roll rollout, now time.Time) Progress {
 			p.PerSecond += float64(n)
 		}
 	}
-	p.PerSecond /= min(window, max(1, now.Sub(t.created).Seconds()))
-	if open := p.Pending + p.Applying + p.Waiting; open > 0 && p.PerSecond > 0 {
+	p.PerSecond /= min(window, max(1, now.Sub(entry.Created).Seconds()))
+	if open > 0 && p.PerSecond > 0 {
 		p.Left = time.Duration(float64(open) / p.PerSecond * float64(time.Second)).Round(time.Second)
 	}
 	return p

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"sync"
@@ -142,43 +143,33 @@ type worker struct {
 }
 
 func (w *worker) run(ctx context.Context) error {
-	var loops, support sync.WaitGroup
+	const forever time.Duration = math.MaxInt64
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var loops, support sync.WaitGroup
 	support.Go(func() { w.heartbeats(background) })
 	support.Go(func() { w.sweeps(ctx) })
 	accounts := make(map[string]*account)
-	wait := 250 * time.Millisecond
-	for first := true; ctx.Err() == nil; first = false {
-		for m, err := range w.read(ctx, accountBucket, true) {
-			switch {
-			case err != nil && first && len(accounts) == 0 && ctx.Err() == nil:
-				stop()
-				support.Wait()
-				return err
-			case err != nil:
-				w.warn(ctx, "cannot read the accounts", err)
-			case m.key == "":
-			case accounts[m.key] != nil:
-				accounts[m.key].pacer.set(decodePace(m.data))
-			default:
-				a := w.newAccount(m.key, decodePace(m.data))
-				accounts[m.key] = a
-				loops.Go(func() { w.loop(ctx, a) })
-			}
+	err := w.follow(ctx, accountBucket, forever, func(m message) {
+		switch a, found := accounts[m.key]; {
+		case m.key == "":
+		case found:
+			a.pacer.set(decodePace(m.data))
+		default:
+			a = w.newAccount(m.key, decodePace(m.data))
+			accounts[m.key] = a
+			loops.Go(func() { w.loop(ctx, a) })
 		}
-		pause(ctx, wait)
-		wait = min(2*wait, 5*time.Second)
-	}
+	})
+	cancel()
 	loops.Wait()
-	stop()
+	stop() // only now: what is in hand needs heartbeats to its end
 	support.Wait()
-	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	_ = w.nc.FlushWithContext(flush)     // acknowledgements that are lost are only sent again
-	if context.Cause(ctx) == ErrClosed { //nolint:errorlint // the very cause that Close sets
+	if err == nil && context.Cause(ctx) == ErrClosed { //nolint:errorlint // the very cause that Close sets
 		return ErrClosed
 	}
-	return nil
+	return err
 }
 
 func (w *worker) warn(ctx context.Context, msg string, err error, args ...any) {
@@ -208,51 +199,39 @@ func (w *worker) newAccount(name string, pace Pace) *account {
 func (w *worker) loop(ctx context.Context, a *account) {
 	var handlers sync.WaitGroup
 	defer handlers.Wait()
-	wait := 250 * time.Millisecond
-	var consumer jetstream.Consumer
-	for ctx.Err() == nil {
-		got, err := 0, error(nil)
-		if consumer == nil {
-			consumer, err = w.orders.Consumer(ctx, consumerOf(a.name))
-			if errors.Is(err, jetstream.ErrConsumerNotFound) { // deleted by hand
-				consumer, err = w.createConsumer(ctx, a.name, w.timing.ackWait)
-			}
+	for ; ctx.Err() == nil; pause(ctx, time.Second) {
+		consumer, err := w.orders.Consumer(ctx, consumerOf(a.name))
+		if errors.Is(err, jetstream.ErrConsumerNotFound) { // deleted by hand
+			consumer, err = w.createConsumer(ctx, a.name, w.timing.ackWait)
 		}
-		if err == nil {
-			got, err = w.pull(ctx, a, consumer, &handlers)
-		}
-		if err == nil || got > 0 {
-			wait = 250 * time.Millisecond
-			continue
+		for err == nil && ctx.Err() == nil {
+			err = w.pull(ctx, a, consumer, &handlers)
 		}
 		w.warn(ctx, "cannot pull orders", err, "account", a.name)
-		consumer = nil
-		pause(ctx, wait)
-		wait = min(2*wait, 5*time.Second)
 	}
 }
 
-// pull makes one request for orders. It returns how many came.
-func (w *worker) pull(ctx context.Context, a *account, consumer jetstream.Consumer, handlers *sync.WaitGroup) (got int, err error) {
+// pull makes one request for orders.
+func (w *worker) pull(ctx context.Context, a *account, consumer jetstream.Consumer, handlers *sync.WaitGroup) error {
 	free := acquire(ctx, a.hands)
-	if free == 0 {
-		return 0, nil
-	}
-	// All accounts together may have more hands than this worker: leave what it cannot hold to others.
-	n := min(free, max(1, cap(w.hands)-len(w.hands)))
 	defer func() {
-		for range free - got {
+		for range free {
 			<-a.hands
 		}
 	}()
+	if free == 0 {
+		return nil
+	}
+	// All accounts together may have more hands than this worker: leave what it cannot hold to others.
+	n := min(free, max(1, cap(w.hands)-len(w.hands)))
 	fetch, cancel := context.WithTimeout(ctx, w.timing.fetch)
 	defer cancel()
 	orders, err := consumer.Fetch(n, jetstream.FetchContext(fetch))
 	if err != nil {
-		return 0, err
+		return err
 	}
 	for m := range orders.Messages() {
-		got++
+		free-- // the order has the hand now
 		w.held.Store(m, nil)
 		w.hands <- struct{}{}
 		handlers.Go(func() {
@@ -265,9 +244,9 @@ func (w *worker) pull(ctx context.Context, a *account, consumer jetstream.Consum
 		})
 	}
 	if fetch.Err() != nil {
-		return got, nil
+		return nil
 	}
-	return got, orders.Error()
+	return orders.Error()
 }
 
 // acquire waits for one hand, and takes all that are free then.

@@ -500,3 +500,14 @@ func TestResolverEndsGoroutine(t *testing.T) {
 	}()
 	assert.True(t, <-left)
 }
+
+// A worker that cannot reach the engine at the start says so.
+func TestWorkWithoutEngine(t *testing.T) {
+	t.Parallel()
+	f := open(t, Embedded(t.TempDir()))
+	f.nc.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	assert.ErrorIs(t, f.Work(ctx, newAPI(t, nil)), ErrEngine)
+	assert.NoError(t, ctx.Err())
+}
