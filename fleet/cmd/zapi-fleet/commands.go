@@ -8,8 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"time"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 
@@ -49,26 +48,20 @@ func (e *engine) open(ctx context.Context, opts ...fleet.Option) (*fleet.Fleet, 
 		if e.creds != "" || e.ca != "" {
 			return nil, errors.New("-creds and -ca are for -url")
 		}
-		if _, err := os.Stat(e.dir); err != nil {
-			return nil, fmt.Errorf("-dir: %w", err)
+		if err := exists("dir", e.dir); err != nil {
+			return nil, err
 		}
 		return fleet.Open(ctx, fleet.Embedded(e.dir), opts...)
 	}
+	if err := cmp.Or(exists("creds", e.creds), exists("ca", e.ca)); err != nil {
+		return nil, err
+	}
 	var options []nats.Option
-	for _, file := range []struct {
-		name, path string
-		option     func(string) nats.Option
-	}{
-		{"-creds", e.creds, func(path string) nats.Option { return nats.UserCredentials(path) }},
-		{"-ca", e.ca, func(path string) nats.Option { return nats.RootCAs(path) }},
-	} {
-		if file.path == "" {
-			continue
-		}
-		if _, err := os.Stat(file.path); err != nil {
-			return nil, fmt.Errorf("%s: %w", file.name, err)
-		}
-		options = append(options, file.option(file.path))
+	if e.creds != "" {
+		options = append(options, nats.UserCredentials(e.creds))
+	}
+	if e.ca != "" {
+		options = append(options, nats.RootCAs(e.ca))
 	}
 	if token := os.Getenv(tokenVariable); token != "" {
 		options = append(options, nats.Token(token))
@@ -85,26 +78,33 @@ func (e *engine) with(ctx context.Context, do func(f *fleet.Fleet) error, opts .
 	return errors.Join(do(f), f.Close())
 }
 
-func required(name, value string) error {
-	if value == "" {
-		return fmt.Errorf("-%s is needed", name)
+// withEngine is an action that needs no more than its flags and an engine.
+func withEngine(flags *flag.FlagSet, do func(ctx context.Context, f *fleet.Fleet, out *screen) error) action {
+	var e engine
+	e.define(flags)
+	return func(ctx context.Context, out *screen) error {
+		return e.with(ctx, func(f *fleet.Fleet) error { return do(ctx, f, out) })
+	}
+}
+
+// exists returns an error if the file of a flag is given and missing.
+func exists(name, path string) error {
+	if path == "" {
+		return nil
+	}
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("-%s: %w", name, err)
 	}
 	return nil
 }
 
-func serve(flags *flag.FlagSet) func(context.Context, *screen) error {
-	dir := flags.String("dir", "", "`folder` of the engine, which is created; needed")
+func serve(flags *flag.FlagSet) action {
+	dir := flags.String("dir", "", "`folder` of the engine, which is created"+needed)
 	listen := flags.String("listen", "127.0.0.1:4222", "loopback `address`")
 	return func(ctx context.Context, out *screen) error {
-		if err := required("dir", *dir); err != nil {
-			return err
-		}
 		token := os.Getenv(tokenVariable)
 		if token == "" {
 			return fmt.Errorf("%s is needed: a secret that the other processes present", tokenVariable)
-		}
-		if err := os.MkdirAll(filepath.Clean(*dir), 0o700); err != nil {
-			return err
 		}
 		f, err := fleet.Open(ctx, fleet.Embedded(*dir, fleet.WithListen(*listen, token)))
 		if err != nil {
@@ -118,18 +118,15 @@ func serve(flags *flag.FlagSet) func(context.Context, *screen) error {
 
 const defaultBurst = 5
 
-func start(flags *flag.FlagSet) func(context.Context, *screen) error {
+func start(flags *flag.FlagSet) action {
 	var e engine
 	e.define(flags)
-	name := flags.String("name", "", "`name` of the rollout; needed")
-	policyFile := flags.String("policy", "", "`file` with the policy, YAML or JSON; needed")
-	targetsFile := flags.String("targets", "", "`file` with the columns account and instance, CSV; needed")
+	name := flags.String("name", "", "`name` of the rollout"+needed)
+	policyFile := flags.String("policy", "", "`file` with the policy, YAML or JSON"+needed)
+	targetsFile := flags.String("targets", "", "`file` with the columns account and instance, CSV"+needed)
 	rate := flags.Float64("pace", 0, "requests per second for each account of the file (default 20, or as it is)")
 	burst := flags.Int("burst", defaultBurst, "requests that may go at once, with -pace")
 	return func(ctx context.Context, out *screen) error {
-		if err := cmp.Or(required("name", *name), required("policy", *policyFile), required("targets", *targetsFile)); err != nil {
-			return err
-		}
 		if *rate == 0 && *burst != defaultBurst {
 			return errors.New("-burst is for -pace")
 		}
@@ -143,18 +140,17 @@ func start(flags *flag.FlagSet) func(context.Context, *screen) error {
 		}
 		return e.with(ctx, func(f *fleet.Fleet) error {
 			if *rate != 0 {
-				paced := make(map[string]bool)
+				accounts := make(map[string]bool)
 				for _, target := range targets {
-					if paced[target.Account] {
-						continue
-					}
-					paced[target.Account] = true
-					if err := f.SetPace(ctx, target.Account, fleet.Pace{PerSecond: *rate, Burst: *burst}); err != nil {
+					accounts[target.Account] = true
+				}
+				for account := range accounts {
+					if err := f.SetPace(ctx, account, fleet.Pace{PerSecond: *rate, Burst: *burst}); err != nil {
 						return err
 					}
 				}
 			}
-			receipt, err := f.Start(ctx, fleet.Rollout{Name: *name, Policy: policy, Targets: values(targets)})
+			receipt, err := f.Start(ctx, fleet.Rollout{Name: *name, Policy: policy, Targets: slices.Values(targets)})
 			if err != nil {
 				return err
 			}
@@ -164,18 +160,15 @@ func start(flags *flag.FlagSet) func(context.Context, *screen) error {
 	}
 }
 
-func work(flags *flag.FlagSet) func(context.Context, *screen) error {
+func work(flags *flag.FlagSet) action {
 	var e engine
 	e.define(flags)
-	file := flags.String("credentials", "", "`file` with the columns instance, token and clientToken, CSV; needed")
+	file := flags.String("credentials", "", "`file` with the columns instance, token and clientToken, CSV"+needed)
 	baseURL := flags.String("base-url", "", "`URL` of the API, if it is not Z-API's")
 	perAccount := flags.Int("calls-per-account", 16, "calls in flight for each account")
 	calls := flags.Int("calls", 64, "calls in flight in all")
 	verbose := flags.Bool("v", false, "log every failure to standard error")
 	return func(ctx context.Context, out *screen) error {
-		if err := required("credentials", *file); err != nil {
-			return err
-		}
 		resolver, err := readCredentials(*file)
 		if err != nil {
 			return err
@@ -195,28 +188,21 @@ func work(flags *flag.FlagSet) func(context.Context, *screen) error {
 	}
 }
 
-func watch(flags *flag.FlagSet) func(context.Context, *screen) error {
-	var e engine
-	e.define(flags)
-	name := flags.String("name", "", "`name` of the rollout; needed")
-	return func(ctx context.Context, out *screen) error {
-		if err := required("name", *name); err != nil {
+func watch(flags *flag.FlagSet) action {
+	name := flags.String("name", "", "`name` of the rollout"+needed)
+	return withEngine(flags, func(ctx context.Context, f *fleet.Fleet, out *screen) error {
+		last, err := out.follow(ctx, f, *name)
+		if err != nil {
 			return err
 		}
-		return e.with(ctx, func(f *fleet.Fleet) error {
-			last, err := out.follow(ctx, f, *name)
-			if err != nil {
-				return err
-			}
-			if err := out.table(ctx, f, fleet.Filter{Rollout: *name}); err != nil {
-				return err
-			}
-			if last.Parked > 0 {
-				return exit(1)
-			}
-			return nil
-		})
-	}
+		if err := out.table(ctx, f, fleet.Filter{Rollout: *name}); err != nil {
+			return err
+		}
+		if last.Parked > 0 {
+			return exit(1)
+		}
+		return nil
+	})
 }
 
 // defineFilter adds the flags of a filter.
@@ -229,56 +215,36 @@ func defineFilter(flags *flag.FlagSet) *fleet.Filter {
 	return &q
 }
 
-func status(flags *flag.FlagSet) func(context.Context, *screen) error {
-	var e engine
-	e.define(flags)
+func status(flags *flag.FlagSet) action {
 	q := defineFilter(flags)
-	flags.Func("state", "only in this `state`: pending, applying, applied, waiting, parked or superseded", func(s string) error {
-		q.State = fleet.State(s)
-		return nil
-	})
+	flags.StringVar((*string)(&q.State), "state", "", "only in this `state`: pending, applying, applied, waiting, parked or superseded")
 	list := flags.Bool("list", false, "list the instances instead of counting them")
-	return func(ctx context.Context, out *screen) error {
-		return e.with(ctx, func(f *fleet.Fleet) error {
-			if *list {
-				return out.list(ctx, f, *q)
-			}
-			return out.table(ctx, f, *q)
-		})
-	}
-}
-
-func retry(flags *flag.FlagSet) func(context.Context, *screen) error {
-	var e engine
-	e.define(flags)
-	q := defineFilter(flags)
-	return func(ctx context.Context, out *screen) error {
-		return e.with(ctx, func(f *fleet.Fleet) error {
-			n, err := f.Retry(ctx, *q)
-			if err == nil {
-				out.print(number(n) + " ordered again\n")
-			}
-			return err
-		})
-	}
-}
-
-func cancel(flags *flag.FlagSet) func(context.Context, *screen) error {
-	var e engine
-	e.define(flags)
-	name := flags.String("name", "", "`name` of the rollout; needed")
-	return func(ctx context.Context, out *screen) error {
-		if err := required("name", *name); err != nil {
-			return err
+	return withEngine(flags, func(ctx context.Context, f *fleet.Fleet, out *screen) error {
+		if *list {
+			return out.list(ctx, f, *q)
 		}
-		return e.with(ctx, func(f *fleet.Fleet) error {
-			n, err := f.Cancel(ctx, *name)
-			if err == nil {
-				out.print(number(n) + " taken back\n")
-			}
-			return err
-		})
-	}
+		return out.table(ctx, f, *q)
+	})
 }
 
-const plainEvery = 5 * time.Second
+func retry(flags *flag.FlagSet) action {
+	q := defineFilter(flags)
+	return withEngine(flags, func(ctx context.Context, f *fleet.Fleet, out *screen) error {
+		n, err := f.Retry(ctx, *q)
+		if err == nil {
+			out.print(number(n) + " ordered again\n")
+		}
+		return err
+	})
+}
+
+func cancel(flags *flag.FlagSet) action {
+	name := flags.String("name", "", "`name` of the rollout"+needed)
+	return withEngine(flags, func(ctx context.Context, f *fleet.Fleet, out *screen) error {
+		n, err := f.Cancel(ctx, *name)
+		if err == nil {
+			out.print(number(n) + " taken back\n")
+		}
+		return err
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,7 +41,7 @@ type demoFleet struct {
 	failed    sync.Map // instances that have failed once
 }
 
-func demo(flags *flag.FlagSet) func(context.Context, *screen) error {
+func demo(flags *flag.FlagSet) action {
 	workers := flags.Int("workers", 3, "`number` of workers")
 	return func(ctx context.Context, out *screen) (err error) {
 		if *workers < 1 || *workers > 100 {
@@ -107,7 +108,7 @@ func (d *demoFleet) run(ctx context.Context, f *fleet.Fleet, workers int, out *s
 			return err
 		}
 	}
-	receipt, err := f.Start(ctx, fleet.Rollout{Name: name, Policy: policy, Targets: values(d.targets)})
+	receipt, err := f.Start(ctx, fleet.Rollout{Name: name, Policy: policy, Targets: slices.Values(d.targets)})
 	if err != nil {
 		return err
 	}

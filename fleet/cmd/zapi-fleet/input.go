@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"os"
 	"regexp"
 	"slices"
@@ -131,5 +130,3 @@ func readCSV(flag, path string, columns []string, add func(row []string) error) 
 		}
 	}
 }
-
-func values[T any](all []T) iter.Seq[T] { return slices.Values(all) }

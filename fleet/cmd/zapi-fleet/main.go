@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -9,51 +10,55 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/zapi-go/zapi/fleet"
 )
 
-const usage = `zapi-fleet rolls a privacy policy out to many instances of Z-API.
+// command is one command: define adds its flags and returns what runs once they are parsed.
+type command struct {
+	name, about string
+	define      func(flags *flag.FlagSet) action
+}
 
-  zapi-fleet demo     show a rollout to 2,000 instances of a fake API
-  zapi-fleet serve    run an engine that workers on this machine can use
-  zapi-fleet start    order a policy for the instances of a file
-  zapi-fleet work     apply what is ordered, until interrupted
-  zapi-fleet watch    show the progress of a rollout until it is done
-  zapi-fleet status   count instances by account, or list them
-  zapi-fleet retry    order parked instances again
-  zapi-fleet cancel   take back what has not begun of a rollout
+type action func(ctx context.Context, out *screen) error
 
+// needed ends the description of a flag that must be given.
+const needed = "; needed"
+
+var commands = []command{
+	{"demo", "show a rollout to 2,000 instances of a fake API", demo},
+	{"serve", "run an engine that other processes on this machine can use, until interrupted", serve},
+	{"start", "order a policy for the instances of a file; the same name goes on where it stopped", start},
+	{"work", "apply what is ordered, until interrupted", work},
+	{"watch", "show the progress of a rollout until it is done", watch},
+	{"status", "count instances by account, or list them", status},
+	{"retry", "order parked instances again", retry},
+	{"cancel", "take back what has not begun of a rollout", cancel},
+}
+
+const notes = `
 Each command describes its flags with -h. All but demo need an engine: -dir for a folder, which one
 process at a time can open, or -url for a server. A token for the server is read from ZAPI_FLEET_TOKEN.
 
-The exit code is 0 for success, 1 if the command was interrupted or the rollout has parked instances,
-and 2 if something is missing, wrong or unreachable.
+The exit code is 0 for success, 1 if the rollout has parked instances or the command was interrupted
+(serve and work: 0, as they have no other end), and 2 if something is missing, wrong or unreachable.
 `
 
-// exit is an error that is no message: the command has said all.
+func usage() string {
+	var list strings.Builder
+	for _, c := range commands {
+		fmt.Fprintf(&list, "  zapi-fleet %-6s  %s\n", c.name, c.about)
+	}
+	return "zapi-fleet rolls a privacy policy out to many instances of Z-API.\n\n" + list.String() + notes
+}
+
+// exit ends the program with a code and no message: the command has said all.
 type exit int
 
 func (e exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
-
-// command is one command: define adds its flags and returns what runs once they are parsed.
-type command struct {
-	about  string
-	define func(flags *flag.FlagSet) func(ctx context.Context, out *screen) error
-}
-
-var commands = map[string]command{
-	"demo":   {"Shows a rollout to 2,000 instances of a fake API.", demo},
-	"serve":  {"Runs an engine that other processes on this machine can use, until interrupted.", serve},
-	"start":  {"Orders a policy for the instances of a file. The same name goes on where it stopped.", start},
-	"work":   {"Applies what is ordered until interrupted.", work},
-	"watch":  {"Shows the progress of a rollout until it is done.", watch},
-	"status": {"Counts instances by account, or lists them.", status},
-	"retry":  {"Orders parked instances again.", retry},
-	"cancel": {"Takes back what has not begun of a rollout.", cancel},
-}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -85,18 +90,18 @@ func dispatch(ctx context.Context, args []string, out *screen) error {
 	}
 	name, args := args[0], args[1:]
 	if name == "-h" || name == "-help" || name == "--help" || name == "help" {
-		out.print(usage)
+		out.print(usage())
 		return nil
 	}
-	command, ok := commands[name]
-	if !ok {
+	i := slices.IndexFunc(commands, func(c command) bool { return c.name == name })
+	if i < 0 {
 		return fmt.Errorf("%q is not a command; zapi-fleet -h lists them", name)
 	}
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	do := command.define(flags)
+	do := commands[i].define(flags)
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		out.print(fmt.Sprintf("zapi-fleet %s [flags]\n\n%s\n\n", name, command.about))
+		out.print(fmt.Sprintf("zapi-fleet %s: %s\n\n", name, commands[i].about))
 		flags.SetOutput(out.w)
 		flags.PrintDefaults()
 		return nil
@@ -105,6 +110,15 @@ func dispatch(ctx context.Context, args []string, out *screen) error {
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("%s: %q is superfluous", name, flags.Arg(0))
+	}
+	var missing error
+	flags.VisitAll(func(f *flag.Flag) {
+		if strings.HasSuffix(f.Usage, needed) && f.Value.String() == "" {
+			missing = cmp.Or(missing, fmt.Errorf("-%s is needed", f.Name))
+		}
+	})
+	if missing != nil {
+		return missing
 	}
 	return do(ctx, out)
 }

@@ -107,10 +107,10 @@ func TestHelp(t *testing.T) {
 	t.Parallel()
 	var all bytes.Buffer
 	assert.Zero(t, run(t.Context(), []string{"-h"}, &all, &all))
-	for name, command := range commands {
-		assert.Contains(t, all.String(), "zapi-fleet "+name+" ")
+	for _, command := range commands {
+		assert.Contains(t, all.String(), "zapi-fleet "+command.name+" ")
 		var stdout, stderr bytes.Buffer
-		assert.Zero(t, run(t.Context(), []string{name, "-h"}, &stdout, &stderr))
+		assert.Zero(t, run(t.Context(), []string{command.name, "-h"}, &stdout, &stderr))
 		assert.Contains(t, stdout.String(), command.about)
 		assert.Contains(t, stdout.String(), "\n  -")
 		assert.Empty(t, stderr.String())

@@ -30,8 +30,11 @@ func newScreen(w io.Writer) *screen {
 
 func (s *screen) print(text string) { fmt.Fprint(s.w, text) }
 
+// plainEvery is the time between two lines where the output is no terminal.
+const plainEvery = 5 * time.Second
+
 // follow shows the progress of a rollout until it is done: on a terminal in one line that changes, elsewhere in a line every
-// 5 seconds.
+// few seconds.
 func (s *screen) follow(ctx context.Context, f *fleet.Fleet, name string) (last fleet.Progress, err error) {
 	var shown time.Time
 	width := 0

@@ -21,7 +21,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -60,7 +59,7 @@ func main() {
 		fmt.Printf("| %s | %d | %.0f/s | %.0f/s | %.2f |\n", row.name, inFlight, plain, rolled, rolled/plain)
 	}
 	fmt.Println()
-	must(0, order(*orders))
+	must(0, store(*orders))
 }
 
 func must[T any](value T, err error) T {
@@ -152,68 +151,89 @@ func rollOut(n, workers, calls int, latency time.Duration, clustered bool) (_ fl
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := f.SetPace(ctx, "acme", fleet.Pace{PerSecond: 1_000_000, Burst: 1000}); err != nil {
+	if err := fullSpeed(ctx, f); err != nil {
 		return 0, err
 	}
 	if _, err := f.Start(ctx, fleet.Rollout{Name: "r", Policy: policy, Targets: targets(n)}); err != nil {
 		return 0, err
 	}
 	begun := time.Now()
+	group := work(ctx, f, workers, calls, latency)
+	if err := finish(ctx, f, "r", n); err != nil {
+		return 0, err
+	}
+	last, err := lastOutcome(ctx, f) // Watch looks twice a second: the outcomes know better
+	if err != nil {
+		return 0, err
+	}
+	stop()
+	return float64(n) / last.Sub(begun).Seconds(), group.Wait()
+}
+
+func fullSpeed(ctx context.Context, f *fleet.Fleet) error {
+	return f.SetPace(ctx, "acme", fleet.Pace{PerSecond: 1_000_000, Burst: 1000})
+}
+
+// work starts workers, which end with ctx.
+func work(ctx context.Context, f *fleet.Fleet, workers, calls int, latency time.Duration) *errgroup.Group {
 	var group errgroup.Group
 	for range workers {
 		group.Go(func() error {
 			return f.Work(ctx, resolver{}, fleet.WithCalls(calls, calls), fleet.WithClient(zapi.WithTransport(network(latency))))
 		})
 	}
-	for p, err := range f.Watch(ctx, "r") {
+	return &group
+}
+
+// finish waits until all n instances of a rollout are applied.
+func finish(ctx context.Context, f *fleet.Fleet, name string, n int) error {
+	for p, err := range f.Watch(ctx, name) {
 		if err != nil {
-			return 0, err
+			return err
 		}
 		if p.Done() && p.Applied != n {
-			return 0, fmt.Errorf("%d of %d were applied", p.Applied, n)
+			return fmt.Errorf("%d of %d were applied", p.Applied, n)
 		}
 	}
-	// Watch looks twice a second: the outcomes know better when the last one was.
-	var last time.Time
+	return nil
+}
+
+func lastOutcome(ctx context.Context, f *fleet.Fleet) (last time.Time, err error) {
 	for s, err := range f.Statuses(ctx, fleet.Filter{}) {
 		if err != nil {
-			return 0, err
+			return last, err
 		}
 		if s.At.After(last) {
 			last = s.At
 		}
 	}
-	stop()
-	return float64(n) / last.Sub(begun).Seconds(), group.Wait()
+	return last, nil
 }
 
 // cluster starts three nodes in this process.
 func cluster(dir string) (url string, end func(), err error) {
-	var routes, urls []string
-	for range 3 {
+	ports := [3]int{}
+	var routes []string
+	for i := range ports {
 		listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			return "", nil, err
 		}
+		ports[i] = listener.Addr().(*net.TCPAddr).Port
 		routes = append(routes, "nats://"+listener.Addr().String())
 		if err := listener.Close(); err != nil {
 			return "", nil, err
 		}
 	}
 	var nodes []*server.Server
-	for i, route := range routes {
-		config := filepath.Join(dir, fmt.Sprintf("n%d.conf", i))
-		text := fmt.Sprintf("server_name: n%d\nlisten: \"127.0.0.1:-1\"\njetstream { store_dir: %q }\ncluster { name: bench, listen: %q, routes: [%s] }\n",
-			i, filepath.Join(dir, fmt.Sprint(i)), strings.TrimPrefix(route, "nats://"), strings.Join(routes, ", "))
-		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-			return "", nil, err
-		}
-		options, err := server.ProcessConfigFile(config)
-		if err != nil {
-			return "", nil, err
-		}
-		options.NoSigs, options.NoLog = true, true
-		node, err := server.NewServer(options)
+	var urls []string
+	for i, port := range ports {
+		name := fmt.Sprint("n", i)
+		node, err := server.NewServer(&server.Options{
+			ServerName: name, Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: filepath.Join(dir, name),
+			Cluster: server.ClusterOpts{Name: "bench", Host: "127.0.0.1", Port: port},
+			Routes:  server.RoutesFromStr(strings.Join(routes, ",")), NoSigs: true, NoLog: true,
+		})
 		if err != nil {
 			return "", nil, err
 		}
@@ -225,17 +245,17 @@ func cluster(dir string) (url string, end func(), err error) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	return strings.Join(urls, ","), func() {
-		var wg sync.WaitGroup
 		for _, node := range nodes {
 			node.Shutdown()
-			wg.Go(node.WaitForShutdown)
 		}
-		wg.Wait()
+		for _, node := range nodes {
+			node.WaitForShutdown()
+		}
 	}, nil
 }
 
-// order measures ordering, and what the engine keeps for each instance.
-func order(n int) (err error) {
+// store measures how long n instances take at the engine, and what it keeps for each of them.
+func store(n int) (err error) {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "fleet-bench")
 	if err != nil {
@@ -249,75 +269,75 @@ func order(n int) (err error) {
 	before := heap()
 	fmt.Println("| | seconds |")
 	fmt.Println("|---|---|")
-	start := func(name, what string) error {
-		begun := time.Now()
-		_, err := f.Start(ctx, fleet.Rollout{Name: name, Policy: policy, Targets: targets(n)})
-		fmt.Printf("| %d orders, %s | %.1f |\n", n, what, time.Since(begun).Seconds())
+	order := func(name string) func() error {
+		return func() error {
+			_, err := f.Start(ctx, fleet.Rollout{Name: name, Policy: policy, Targets: targets(n)})
+			return err
+		}
+	}
+	if err := timed("%d orders, the first", n, order("first")); err != nil {
 		return err
 	}
-	if err := start("first", "the first"); err != nil {
-		return err
-	}
-	if err := f.SetPace(ctx, "acme", fleet.Pace{PerSecond: 1_000_000, Burst: 1000}); err != nil {
+	if err := fullSpeed(ctx, f); err != nil {
 		return err
 	}
 	working, stop := context.WithCancel(ctx)
-	var group errgroup.Group
-	group.Go(func() error {
-		return f.Work(working, resolver{}, fleet.WithCalls(256, 256), fleet.WithClient(zapi.WithTransport(network(0))))
-	})
-	begun := time.Now()
-	for _, err := range f.Watch(ctx, "first") {
-		if err != nil {
-			stop()
-			return err
-		}
-	}
-	applied := time.Since(begun)
+	workers := work(working, f, 1, 256, 0)
+	err = timed("%d applied, the API answers at once", n, func() error { return finish(ctx, f, "first", n) })
 	stop()
-	if err := group.Wait(); err != nil {
+	if err := errors.Join(err, workers.Wait()); err != nil {
 		return err
 	}
-	fmt.Printf("| %d applied, the API answers at once | %.1f |\n", n, applied.Seconds())
-	begun = time.Now()
-	for _, err := range f.Statuses(ctx, fleet.Filter{}) {
-		if err != nil {
-			return err
-		}
+	if err := timed("%d statuses read", n, func() error {
+		_, err := lastOutcome(ctx, f)
+		return err
+	}); err != nil {
+		return err
 	}
-	fmt.Printf("| %d statuses read | %.1f |\n", n, time.Since(begun).Seconds())
 	memory := heap() - before
 	if err := f.Close(); err != nil {
 		return err
 	}
-	var disk int64
+	disk, err := size(dir)
+	if err != nil {
+		return err
+	}
+	if err := timed("opening the store of %d again", n, func() error {
+		f, err = fleet.Open(ctx, fleet.Embedded(dir))
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := timed("%d orders, over those of another rollout", n, order("second")); err != nil {
+		return err
+	}
+	if err := timed("%d orders, resumed", n, order("second")); err != nil {
+		return err
+	}
+	fmt.Printf("\nper instance: %.2f kB of memory, %.2f kB on disk\n", float64(memory)/float64(n)/1000, float64(disk)/float64(n)/1000)
+	return f.Close()
+}
+
+// timed prints how long something takes for n instances.
+func timed(what string, n int, do func() error) error {
+	begun := time.Now()
+	err := do()
+	fmt.Printf("| "+what+" | %.1f |\n", n, time.Since(begun).Seconds())
+	return err
+}
+
+func size(dir string) (bytes int64, err error) {
 	err = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
 		info, err := entry.Info()
 		if err == nil {
-			disk += info.Size()
+			bytes += info.Size()
 		}
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	begun = time.Now()
-	if f, err = fleet.Open(ctx, fleet.Embedded(dir)); err != nil {
-		return err
-	}
-	fmt.Printf("| opening the store again | %.1f |\n", time.Since(begun).Seconds())
-	if err := start("second", "over those of another rollout"); err != nil {
-		return err
-	}
-	if err := start("second", "resumed"); err != nil {
-		return err
-	}
-	fmt.Println()
-	fmt.Printf("per instance: %.2f kB of memory, %.2f kB on disk\n", float64(memory)/float64(n)/1000, float64(disk)/float64(n)/1000)
-	return f.Close()
+	return bytes, err
 }
 
 // heap is what is in use after a collection.
