@@ -22,9 +22,9 @@
 //	             ↓  ↑
 //	          waiting  → parked
 //
-// A worker takes an order, claims its instance by writing applying, calls [zapi.Client.Apply], and writes the outcome. A failure
-// that may pass is waiting and is tried again; one that needs a person, such as a wrong token, is parked with its
-// reason until [Fleet.Retry]. An order that [Fleet.Cancel] took back, or that a newer one replaced, is superseded.
+// A worker takes an order, claims its instance by writing applying, calls [zapi.Client.Apply], and writes the outcome. After a
+// failure that may pass, the order is waiting and is tried again. After one that needs a person, such as a wrong token, it is
+// parked with its reason until [Fleet.Retry]. An order that [Fleet.Cancel] took back, or that a newer one replaced, is superseded.
 //
 // Every write of a status expects the revision that the worker has read, so of two workers only one goes on. A claim
 // also holds a time, the fence, up to which its requests may still be sent. A newer order waits for that time, so no late
@@ -32,11 +32,11 @@
 //
 // # Promises
 //
-//   - No order is lost, and each is applied at least once, or parked, or superseded.
-//   - A call may be repeated after a crash: at most those that the worker had in hand. Each sets the same values again.
+//   - No order is lost: each is applied at least once, parked, or superseded.
+//   - A call may be repeated after a crash: at most one for each order that the worker had in hand. It sets the same values again.
 //   - The newest order of an instance wins. A process that was stopped for longer than its claim lasts sends nothing more; if it
 //     was stopped while it was sending, the newest policy is ordered again.
-//   - What changes on a number by other means is not noticed; a new rollout sets it again.
+//   - A setting that is changed by other means stays changed until the next rollout.
 //   - The clocks of the workers must agree within 15 seconds.
 //
 // # Pace

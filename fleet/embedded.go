@@ -27,7 +27,7 @@ func Embedded(dir string, opts ...EmbeddedOption) Engine {
 	return embedded{dir, opts}
 }
 
-// EmbeddedOption changes a default of [Embedded].
+// An EmbeddedOption changes a default of [Embedded].
 type EmbeddedOption func(*server.Options) error
 
 // WithListen accepts connections of other processes on this machine, which use [URL] with [nats.Token]. The address is a
@@ -105,7 +105,7 @@ func (e embedded) connect(ctx context.Context, s settings) (*connection, error) 
 		srv.WaitForShutdown()
 		return unlock()
 	}
-	s.connect = append(s.connect, nats.InProcessServer(srv), nats.Token(options.Authorization))
+	s.nats = append(s.nats, nats.InProcessServer(srv), nats.Token(options.Authorization))
 	if s.replicas == 0 {
 		s.replicas = 1
 	}
@@ -176,22 +176,27 @@ func startServer(ctx context.Context, options *server.Options) (*server.Server, 
 // syncFiles flushes the store to disk, as the server itself does so only from time to time.
 func syncFiles(dir string) error {
 	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.IsDir() && runtime.GOOS == "windows" {
-			return nil // it has no way to flush a folder
-		}
 		if err == nil {
-			mode := os.O_RDWR // Windows flushes only what may be written
-			if entry.IsDir() {
-				mode = os.O_RDONLY
-			}
-			var file *os.File
-			if file, err = os.OpenFile(path, mode, 0); err == nil {
-				err = errors.Join(file.Sync(), file.Close())
-			}
+			err = syncFile(path, entry.IsDir())
 		}
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // the server replaces files while it runs
 		}
 		return err
 	})
+}
+
+func syncFile(path string, isDir bool) error {
+	mode := os.O_RDWR // Windows flushes only what may be written
+	if isDir {
+		if runtime.GOOS == "windows" {
+			return nil // it has no way to flush a folder
+		}
+		mode = os.O_RDONLY
+	}
+	file, err := os.OpenFile(path, mode, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
 }

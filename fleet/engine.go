@@ -30,7 +30,7 @@ const (
 	writesInFlight = 1000            // where many entries are written
 )
 
-// Engine is where orders and statuses are kept: [Embedded] or [URL].
+// An Engine is where orders and statuses are kept: [Embedded] or [URL].
 type Engine interface {
 	connect(ctx context.Context, s settings) (*connection, error)
 }
@@ -58,7 +58,7 @@ func (r remote) connect(ctx context.Context, s settings) (*connection, error) {
 	}
 	if !secure && !s.insecure {
 		// A server on loopback may announce others that are not.
-		s.connect = append(s.connect, nats.IgnoreDiscoveredServers())
+		s.nats = append(s.nats, nats.IgnoreDiscoveredServers())
 		if slices.ContainsFunc(servers, func(server *url.URL) bool { return !isLoopback(server.Hostname()) }) {
 			return nil, ErrInsecureURL
 		}
@@ -66,7 +66,7 @@ func (r remote) connect(ctx context.Context, s settings) (*connection, error) {
 	if s.replicas == 0 {
 		s.replicas = 3
 	}
-	s.connect = append(s.connect, r.opts...)
+	s.nats = append(s.nats, r.opts...)
 	return dial(ctx, r.url, s)
 }
 
@@ -126,7 +126,7 @@ func dial(ctx context.Context, url string, s settings) (*connection, error) {
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { // the default writes to standard error
 			s.log.Warn("connection to the engine", "error", err)
 		}),
-	}, s.connect...)
+	}, s.nats...)
 	if deadline, ok := ctx.Deadline(); ok {
 		options = append(options, nats.Timeout(min(5*time.Second, max(time.Until(deadline), time.Millisecond))))
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Fleet orders rollouts, works on them and reports about them. It is made by [Open] and safe for concurrent use.
+// A Fleet starts rollouts, applies them and reports their progress. It is made by [Open] and safe for concurrent use.
 type Fleet struct {
 	*connection
 	log    *slog.Logger
@@ -41,7 +41,7 @@ var defaultTiming = timing{
 	sweepAge:   15 * time.Minute,
 }
 
-// Option changes a default of [Open].
+// An Option changes a default of [Open].
 type Option func(*settings) error
 
 type settings struct {
@@ -49,7 +49,7 @@ type settings struct {
 	log      *slog.Logger
 	insecure bool
 	timing   timing
-	connect  []nats.Option
+	nats     []nats.Option
 }
 
 // WithReplicas sets how many servers of a cluster keep each entry: 1, 3 or 5. It counts when the streams are created.
@@ -64,8 +64,8 @@ func WithReplicas(n int) Option {
 	}
 }
 
-// WithLogger logs what workers do: failures at warn, with the whole error, and the rest at debug. It logs no credentials,
-// but it does log what a [Resolver] or a server put into an error. The default is silent.
+// WithLogger logs failures with the whole error, and what was ordered again. It logs no credentials, but whatever a [Resolver]
+// or a server puts into an error is logged. The default is silent.
 func WithLogger(l *slog.Logger) Option {
 	return func(s *settings) error {
 		if l == nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/zapi-go/zapi"
 )
 
-// Target names an instance. Account is a label of your own, such as a customer; instances of one account share a [Pace].
+// A Target names an instance. Account is a label of your own, such as a customer; instances of one account share a [Pace].
 // Each part is 1 to 64 of A-Z, a-z, 0-9, _ and -. An instance must keep its account.
 type Target struct{ Account, Instance string }
 
@@ -36,14 +36,14 @@ func (t Target) check(op, field string) error {
 	return checkName(op, field+".Instance", t.Instance)
 }
 
-// Rollout is a policy for a set of instances.
+// A Rollout is a policy for a set of instances.
 type Rollout struct {
 	Name    string           // 1 to 64 of A-Z, a-z, 0-9, _ and -
 	Policy  zapi.Policy      // must set something
 	Targets iter.Seq[Target] // at least one; repeated ones count once
 }
 
-// Receipt counts the instances that [Fleet.Start] was given.
+// A Receipt counts the instances that [Fleet.Start] was given.
 type Receipt struct {
 	Ordered    int // by this call
 	Resumed    int // by an earlier call of the same name
@@ -52,7 +52,7 @@ type Receipt struct {
 
 // rollout is the entry of a rollout.
 type rollout struct {
-	Number    uint64    `json:"number,omitempty"` // 0 until all is ordered; then the revision of the entry counts
+	Number    uint64    `json:"number,omitempty"` // the first revision of the entry; 0 in that one, which cannot hold it
 	Policy    string    `json:"policy"`
 	Total     int       `json:"total,omitempty"` // 0 until all is ordered
 	Created   time.Time `json:"created"`

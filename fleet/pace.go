@@ -11,7 +11,7 @@ import (
 	"github.com/zapi-go/zapi"
 )
 
-// Pace is a rate of requests to the API that all workers of an account share.
+// A Pace is a rate of requests to the API that all workers of an account share.
 type Pace struct {
 	PerSecond float64 `json:"rate"`  // 0.001 to 1,000,000
 	Burst     int     `json:"burst"` // requests that may go at once after a rest; at least 1

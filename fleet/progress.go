@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// State is what has become of the order of an instance.
+// A State is what has become of the order of an instance.
 type State string
 
 // The values of [State].
@@ -31,7 +31,7 @@ func (s State) final() bool { return s == Applied || s == Parked || s == Superse
 // stored reports whether the state can be in the bucket.
 func (s State) stored() bool { return s == Applying || s == Waiting || s.final() }
 
-// Status is what has become of the newest order of an instance.
+// A Status is what has become of the newest order of an instance.
 type Status struct {
 	Target
 	Rollout   string
@@ -44,7 +44,7 @@ type Status struct {
 	NotBefore time.Time // of the next attempt, while waiting
 }
 
-// Filter selects instances. Zero fields match all.
+// A Filter selects instances. Zero fields match all.
 type Filter struct {
 	Account, Rollout, Kind string
 	State                  State

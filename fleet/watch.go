@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Progress counts the instances of a rollout by state.
+// A Progress counts the instances of a rollout by state.
 type Progress struct {
 	Total, Pending, Applying, Applied, Waiting, Parked, Superseded int
 
@@ -31,7 +31,8 @@ func (f *Fleet) Progress(ctx context.Context, name string) (Progress, error) {
 	return Progress{}, nil // Watch yields at least once
 }
 
-// Watch returns the progress of a rollout as it changes, at most twice a second. The last one is Done, or an error.
+// Watch returns the progress of a rollout as it changes, at most twice a second. The last one is Done, or comes with an error.
+// It waits up to a minute for an engine that is away.
 func (f *Fleet) Watch(ctx context.Context, name string) iter.Seq2[Progress, error] {
 	return func(yield func(Progress, error) bool) {
 		if err := f.watch(ctx, name, func(p Progress) bool { return yield(p, nil) }); err != nil {
@@ -63,30 +64,8 @@ func (f *Fleet) watch(ctx context.Context, name string, yield func(Progress) boo
 		name: name, items: make(map[string]item), counts: make(map[State]int),
 		workers: make(map[string]time.Time), applied: make(map[int64]int),
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	var readers sync.WaitGroup
-	defer readers.Wait()
-	defer cancel(nil)
-	read := func(stream string, count func(message)) (current chan struct{}) { // closed when what was there has been read
-		current = make(chan struct{})
-		closeOnce := sync.OnceFunc(func() { close(current) })
-		readers.Go(func() {
-			cancel(f.follow(ctx, stream, patience, func(m message) {
-				if m.key == "" {
-					closeOnce()
-					return
-				}
-				count(m)
-			}))
-		})
-		return current
-	}
-	for _, current := range []chan struct{}{read(ordersStream, t.order), read(statusBucket, t.status)} {
-		select {
-		case <-current:
-		case <-ctx.Done():
-		}
-	}
+	ctx, stop := f.feed(ctx, t)
+	defer stop()
 	var last Progress
 	for shown := false; ctx.Err() == nil; pause(ctx, updateEvery) {
 		if entry.isOrdering() {
@@ -106,6 +85,32 @@ func (f *Fleet) watch(ctx context.Context, name string, yield func(Progress) boo
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// feed starts to count orders and statuses into t, and returns when those that were there are counted. The context that it
+// returns ends when they can no longer be read. The caller calls stop at the end.
+func (f *Fleet) feed(ctx context.Context, t *tally) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var readers, current sync.WaitGroup
+	for stream, count := range map[string]func(message){ordersStream: t.order, statusBucket: t.status} {
+		current.Add(1)
+		isCurrent := sync.OnceFunc(current.Done)
+		readers.Go(func() {
+			defer isCurrent() // if it fails before
+			cancel(f.follow(ctx, stream, patience, func(m message) {
+				if m.key == "" {
+					isCurrent()
+					return
+				}
+				count(m)
+			}))
+		})
+	}
+	current.Wait()
+	return ctx, func() {
+		cancel(nil)
+		readers.Wait()
+	}
 }
 
 // follow calls handle for all that [connection.read] returns, until ctx is done. It fails if the stream cannot be read at

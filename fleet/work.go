@@ -16,14 +16,14 @@ import (
 	"github.com/zapi-go/zapi"
 )
 
-// Resolver finds the credentials of an instance. It is called for each attempt, from many goroutines. [ErrNoInstance]
+// A Resolver finds the credentials of an instance. It is called for each attempt, from many goroutines. [ErrNoInstance]
 // parks the order; after any other error it is tried again. It must return when ctx is done. The text of the error goes to
 // the logger, so keep secrets out of it.
 type Resolver interface {
 	Credentials(ctx context.Context, t Target) (zapi.Credentials, error)
 }
 
-// WorkOption changes a default of [Fleet.Work].
+// A WorkOption changes a default of [Fleet.Work].
 type WorkOption func(*workSettings) error
 
 type workSettings struct {
@@ -53,8 +53,8 @@ func WithCalls(perAccount, total int) WorkOption {
 	}
 }
 
-// WithApplyTimeout bounds one call of [zapi.Client.Apply], and the resolver's with it. It is also for how long the
-// instance of a worker that crashed stays claimed. The default is a minute; the least is a second.
+// WithApplyTimeout bounds one call of [zapi.Client.Apply], and that of the resolver with it: a second to an hour, by default
+// a minute. An instance stays claimed for as long and 15 seconds after its worker has crashed.
 func WithApplyTimeout(d time.Duration) WorkOption {
 	return func(s *workSettings) error {
 		if d < time.Second || d > time.Hour {
