@@ -28,12 +28,12 @@ func (w *worker) handle(ctx context.Context, a *account, m jetstream.Msg) {
 		giveBack(m, time.Minute) // a worker of a later version may
 		return
 	}
-	if err := job.load(ctx); err != nil {
+	if job.found, err = w.lastRecord(ctx, job.key); err != nil {
 		w.warn(ctx, "cannot read a status", err, "key", job.key)
 		giveBack(m, time.Second)
 		return
 	}
-	v := decide(job.found, job.seq, time.Now())
+	v := decide(job.found.record, job.seq, time.Now())
 	switch v.action {
 	case drop:
 		_ = m.Ack() // what is lost is delivered again, and dropped again
@@ -41,7 +41,7 @@ func (w *worker) handle(ctx context.Context, a *account, m jetstream.Msg) {
 		giveBack(m, v.wait)
 	case park:
 		w.warn(ctx, "parked: workers ended while applying it", nil, "key", job.key)
-		if _, err := job.put(ctx, statusBucket, job.key, encode(poisoned(job.found, clock(), w.timing.grace)), job.revision); err != nil {
+		if _, err := job.put(ctx, statusBucket, job.key, encode(poisoned(job.found.record, clock(), w.timing.grace)), job.found.revision); err != nil {
 			giveBack(m, soon())
 			return
 		}
@@ -54,22 +54,11 @@ func (w *worker) handle(ctx context.Context, a *account, m jetstream.Msg) {
 // job is an order in hand.
 type job struct {
 	*worker
-	account  *account
-	key      string // <account>.<instance>
-	seq      uint64
-	order    order
-	found    record // the status when the order was taken
-	revision uint64 // of the status
-}
-
-func (j *job) load(ctx context.Context) error {
-	value, revision, err := j.get(ctx, statusBucket, j.key)
-	if err != nil {
-		return err
-	}
-	j.revision = revision
-	j.found, err = decodeRecord(value)
-	return err
+	account *account
+	key     string // <account>.<instance>
+	seq     uint64
+	order   order
+	found   stored // the status when the order was taken
 }
 
 // run takes an order from the claim to the outcome.
@@ -92,10 +81,10 @@ func (j *job) run(ctx context.Context, m jetstream.Msg) {
 	}
 	now := clock()
 	deadline := now.Add(j.applyTimeout)
-	mine := claimed(j.found, j.order, j.seq, j.name, now, deadline, j.timing.grace)
+	mine := claimed(j.found.record, j.order, j.seq, j.name, now, deadline, j.timing.grace)
 	// From here on it is carried to its end, also when ctx ends.
 	unbroken := context.WithoutCancel(ctx)
-	revision, err := j.put(unbroken, statusBucket, j.key, encode(mine), j.revision)
+	revision, err := j.put(unbroken, statusBucket, j.key, encode(mine), j.found.revision)
 	if err != nil {
 		leave()
 		giveBack(m, soon())
@@ -195,17 +184,18 @@ func (j *job) overtaken(ctx context.Context, outcome record, revision uint64) bo
 	unbroken, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 	for ; unbroken.Err() == nil; pause(unbroken, 50*time.Millisecond) {
-		if err := j.load(unbroken); err != nil || j.revision <= revision {
+		found, err := j.lastRecord(unbroken, j.key)
+		if err != nil || found.revision <= revision {
 			continue // a replica is behind
 		}
-		if string(encode(j.found)) == string(encode(outcome)) {
+		if string(encode(found.record)) == string(encode(outcome)) {
 			return true
 		}
-		if j.found.Seq <= j.seq || j.found.State == Superseded {
+		if found.Seq <= j.seq || found.State == Superseded {
 			return false // the same order, or none that would be applied
 		}
 		newest, err := j.lastOrder(unbroken, j.key)
-		if err != nil || newest.seq < j.found.Seq {
+		if err != nil || newest.seq < found.Seq {
 			continue
 		}
 		if err := j.publish(unbroken, ordersSubject+j.key, encode(newest.order), newest.seq); err == nil {

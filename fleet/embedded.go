@@ -78,13 +78,8 @@ func (e embedded) connect(ctx context.Context, s settings) (*connection, error) 
 		ServerName: "fleet", DontListen: true, JetStream: true, StoreDir: e.dir, NoSigs: true, NoLog: true,
 		SyncInterval: time.Second,
 	}
-	for _, opt := range e.opts {
-		if opt == nil {
-			return nil, invalid("Embedded", "opts", "must not hold nil")
-		}
-		if err := opt(options); err != nil {
-			return nil, err
-		}
+	if err := configure("Embedded", options, e.opts); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(e.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrEngine, err)

@@ -58,14 +58,12 @@ func invalid(op, field, reason string) error {
 	return &zapi.ValidationError{Op: op, Field: field, Reason: reason}
 }
 
-const nameRule = "must be 1 to 64 of A-Z, a-z, 0-9, _ and -"
-
 // validName is what may be a token of a subject and a key of a bucket.
 var validName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 func checkName(op, field, name string) error {
 	if !validName.MatchString(name) {
-		return invalid(op, field, nameRule)
+		return invalid(op, field, "must be 1 to 64 of A-Z, a-z, 0-9, _ and -")
 	}
 	return nil
 }

@@ -84,6 +84,18 @@ func WithInsecure() Option {
 	}
 }
 
+func configure[S any, O ~func(*S) error](op string, settings *S, opts []O) error {
+	for _, opt := range opts {
+		if opt == nil {
+			return invalid(op, "opts", "must not hold nil")
+		}
+		if err := opt(settings); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Open connects to the engine and creates the streams and buckets if they are missing. It tries once to reach the
 // engine, and then waits up to 15 seconds, or until ctx is done, for a cluster that is starting.
 //
@@ -96,13 +108,8 @@ func Open(ctx context.Context, e Engine, opts ...Option) (*Fleet, error) {
 	if e == nil {
 		return nil, invalid("Open", "e", "must not be nil")
 	}
-	for _, opt := range opts {
-		if opt == nil {
-			return nil, invalid("Open", "opts", "must not hold nil")
-		}
-		if err := opt(&s); err != nil {
-			return nil, err
-		}
+	if err := configure("Open", &s, opts); err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()

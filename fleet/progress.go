@@ -149,15 +149,21 @@ func (f *Fleet) Status(ctx context.Context, t Target) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	value, _, err := f.get(ctx, statusBucket, t.key())
+	found, err := f.lastRecord(ctx, t.key())
 	if err != nil {
 		return Status{}, err
 	}
-	r, err := decodeRecord(value)
+	return instance{t.key(), w, found}.status(), nil
+}
+
+// lastRecord reads the status of an instance, which may have none.
+func (c *connection) lastRecord(ctx context.Context, key string) (stored, error) {
+	value, revision, err := c.get(ctx, statusBucket, key)
 	if err != nil {
-		return Status{}, engineError(ctx, "reading the status", err)
+		return stored{}, err
 	}
-	return instance{t.key(), w, stored{record: r}}.status(), nil
+	r, err := decodeRecord(value)
+	return stored{r, revision}, engineError(ctx, "reading the status", err)
 }
 
 // lastOrder reads the newest order of an instance, or [ErrNoInstance].

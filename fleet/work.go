@@ -88,13 +88,8 @@ func (f *Fleet) Work(ctx context.Context, r Resolver, opts ...WorkOption) error 
 		return invalid(op, "r", "must not be nil")
 	}
 	s := workSettings{perAccount: 16, total: 64, applyTimeout: time.Minute, backoff: backoff{8, 5 * time.Second, 15 * time.Minute}}
-	for _, opt := range opts {
-		if opt == nil {
-			return invalid(op, "opts", "must not hold nil")
-		}
-		if err := opt(&s); err != nil {
-			return err
-		}
+	if err := configure(op, &s, opts); err != nil {
+		return err
 	}
 	// These credentials are never used: each call gets those of its instance.
 	none := zapi.Credentials{InstanceID: "none", Token: "none", ClientToken: "none"}
