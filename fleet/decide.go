@@ -105,40 +105,33 @@ func settled(r record, err error, fence, now time.Time, b backoff, settle time.D
 		r.State = Applied
 		return r, 0
 	}
-	f := classify(err)
-	r.Kind, r.Error = f.kind, describe(err)
-	if errors.As(err, new(*zapi.TransportError)) { // of any setting
+	kind, final := classify(err)
+	r.Kind, r.Error = kind, describe(err)
+	if isLost(err) {
 		r.Fence = latest(r.Fence, now.Add(settle))
 	}
-	if f.kind != kindRateLimit {
+	if kind != kindRateLimit {
 		r.Attempts++
 	}
 	wait := b.wait(max(r.Attempts, 1), random)
 	switch {
-	case f.final:
+	case final:
 		r.State = Parked
 		return r, 0
-	case f.kind == kindRateLimit:
-		if f.retryAfter > 0 {
-			wait = min(f.retryAfter, longestHold)
+	case kind == kindRateLimit:
+		if asked := retryAfter(err); asked > 0 {
+			wait = min(asked, longestHold)
 		}
 		r.State, hold = Waiting, wait
 		wait += time.Duration(random(int64(time.Second)))
 	case r.Attempts >= b.attempts:
-		r.State, r.Kind, r.Error = Parked, kindExhausted, f.kind+": "+r.Error
+		r.State, r.Kind, r.Error = Parked, kindExhausted, kind+": "+r.Error
 		return r, 0
 	default:
 		r.State = Waiting
 	}
 	r.NotBefore = now.Add(wait)
 	return r, hold
-}
-
-// failure is what an error of the resolver or of Apply means.
-type failure struct {
-	kind       string
-	final      bool // a person has to look at it
-	retryAfter time.Duration
 }
 
 // panicked is a panic of the resolver or of Apply.
@@ -167,32 +160,29 @@ var kinds = []struct {
 	{zapi.ErrMethodNotAllowed, "method not allowed", true},
 	{zapi.ErrUnsupportedMediaType, "unsupported media type", true},
 	{zapi.ErrRateLimited, kindRateLimit, false},
-	{errNoResponse, kindNoResponse, false},
+	{nil, kindNoResponse, false}, // any [*zapi.TransportError]
 	{zapi.ErrUnavailable, "unavailable", false},
 	{zapi.ErrRejected, "rejected", false},
 	{zapi.ErrUnexpectedResponse, "unexpected response", false},
 }
 
-// errNoResponse stands for any [*zapi.TransportError].
-var errNoResponse = errors.New("no response")
+// isLost reports whether a request of any setting had no response, so that it may still arrive.
+func isLost(err error) bool { return errors.As(err, new(*zapi.TransportError)) }
 
-func classify(err error) failure {
+// classify returns what an error of the resolver or of Apply means; final is one that a person has to look at.
+func classify(err error) (kind string, final bool) {
 	if errors.As(err, new(panicked)) {
-		return failure{kind: kindPanic, final: true}
-	}
-	matched := err
-	if errors.As(err, new(*zapi.TransportError)) {
-		matched = errors.Join(err, errNoResponse)
+		return kindPanic, true
 	}
 	for _, k := range kinds {
-		if errors.Is(matched, k.err) {
-			return failure{k.kind, k.final, retryAfter(err)}
+		if errors.Is(err, k.err) || k.kind == kindNoResponse && isLost(err) {
+			return k.kind, k.final
 		}
 	}
 	if errors.As(err, new(resolverError)) {
-		return failure{kind: "resolver"}
+		return "resolver", false
 	}
-	return failure{kind: "failed"}
+	return "failed", false
 }
 
 // retryAfter is the longest wait that the API asked for.

@@ -182,7 +182,7 @@ func (c *connection) lastOrder(ctx context.Context, key string) (wanted, error) 
 	return wanted{o, m.Sequence, m.Time}, nil
 }
 
-// Statuses returns the statuses that match q, sorted by account and instance. It reads all of them, a second for 100,000.
+// Statuses returns the statuses that match q, sorted by account and instance. It reads all of them, which takes a second or two for 100,000.
 // An error ends the sequence.
 func (f *Fleet) Statuses(ctx context.Context, q Filter) iter.Seq2[Status, error] {
 	return func(yield func(Status, error) bool) {
