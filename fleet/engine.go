@@ -284,7 +284,9 @@ func (c *connection) readInto(ctx context.Context, name string, follow bool, yie
 		prefix, streamName = "$KV."+name+".", "KV_"+name
 	}
 	// The leader knows the last sequence, where what a consumer says is pending may lag behind.
-	stream, err := c.js.Stream(ctx, streamName)
+	attempt, cancel := context.WithTimeout(ctx, requestTimeout)
+	stream, err := c.js.Stream(attempt, streamName)
+	cancel()
 	if err != nil {
 		return err
 	}
@@ -297,7 +299,8 @@ func (c *connection) readInto(ctx context.Context, name string, follow bool, yie
 	if state.Msgs == 0 && !goOn() {
 		return nil
 	}
-	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{InactiveThreshold: 30 * time.Second})
+	// Without MaxResetAttempts it waits for ever for an engine that is away.
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{InactiveThreshold: 30 * time.Second, MaxResetAttempts: 2})
 	if err != nil {
 		return err
 	}
@@ -311,8 +314,13 @@ func (c *connection) readInto(ctx context.Context, name string, follow bool, yie
 	for {
 		m, err := messages.Next(jetstream.NextMaxWait(2 * time.Second))
 		if errors.Is(err, nats.ErrTimeout) {
-			// The last message was deleted by hand, and will never come.
-			if info, infoErr := consumer.Info(ctx); !current && infoErr == nil && info.NumPending == 0 && !goOn() {
+			attempt, cancel := context.WithTimeout(ctx, requestTimeout) // Info has none of its own
+			info, err := consumer.Info(attempt)
+			cancel()
+			if err != nil {
+				return err
+			}
+			if !current && info.NumPending == 0 && !goOn() { // the last message was deleted by hand, and will never come
 				return nil
 			}
 			continue
@@ -330,15 +338,5 @@ func (c *connection) readInto(ctx context.Context, name string, follow bool, yie
 		if !current && meta.Sequence.Stream >= state.LastSeq && !goOn() {
 			return nil
 		}
-	}
-}
-
-// pause waits, or until ctx is done.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
 	}
 }

@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 
 // fast is a timing for tests.
 var fast = timing{
-	ackWait: 2 * time.Second, grace: 200 * time.Millisecond, settle: 100 * time.Millisecond, fetch: 500 * time.Millisecond,
+	ackWait: 2 * time.Second, grace: 200 * time.Millisecond, settle: 100 * time.Millisecond, fetch: 500 * time.Millisecond, patience: time.Minute,
 	sweepEvery: time.Hour, sweepAge: time.Second,
 }
 

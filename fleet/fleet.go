@@ -28,6 +28,7 @@ type timing struct {
 	grace      time.Duration // by which the clocks of the workers may differ
 	settle     time.Duration // in which a request without a response may still arrive
 	fetch      time.Duration // one pull
+	patience   time.Duration // how long the engine may be away before Watch fails
 	sweepEvery time.Duration
 	sweepAge   time.Duration // after which an unsettled order is suspicious
 }
@@ -37,6 +38,7 @@ var defaultTiming = timing{
 	grace:      15 * time.Second,
 	settle:     10 * time.Second,
 	fetch:      5 * time.Second,
+	patience:   time.Minute,
 	sweepEvery: 5 * time.Minute,
 	sweepAge:   15 * time.Minute,
 }
@@ -153,4 +155,14 @@ func (f *Fleet) begin(ctx context.Context, op string) (_ context.Context, end fu
 		cancel(nil)
 		f.calls.Done()
 	}, nil
+}
+
+// pause waits, or until ctx is done.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -192,6 +193,28 @@ func TestWatchWhileStarting(t *testing.T) {
 			}
 		}
 	})
+}
+
+// An engine that goes away ends Watch, and what reads all, with an error.
+func TestWatchEngineAway(t *testing.T) {
+	t.Parallel()
+	engine, err := Open(t.Context(), Embedded(t.TempDir(), WithListen("127.0.0.1:0", "a token")))
+	require.NoError(t, err)
+	impatient := fast
+	impatient.patience = time.Second
+	f := open(t, URL(engine.address, nats.Token("a token")), withTiming(impatient))
+	start(t, f, "a", policies[0], someTargets(3))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for p, err := range f.Watch(ctx, "a") {
+		if err != nil {
+			assert.ErrorIs(t, err, ErrEngine)
+			return
+		}
+		assert.Equal(t, 3, p.Pending)
+		require.NoError(t, engine.Close())
+	}
+	assert.Fail(t, "Watch ended")
 }
 
 func TestCancel(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 
 // chaosTiming is short, so that the claims of dead workers end soon.
 var chaosTiming = timing{
-	ackWait: 2 * time.Second, grace: 300 * time.Millisecond, settle: 300 * time.Millisecond, fetch: 500 * time.Millisecond,
+	ackWait: 2 * time.Second, grace: 300 * time.Millisecond, settle: 300 * time.Millisecond, fetch: 500 * time.Millisecond, patience: time.Minute,
 	sweepEvery: 3 * time.Second, sweepAge: 4 * time.Second,
 }
 

@@ -41,10 +41,7 @@ func (f *Fleet) Watch(ctx context.Context, name string) iter.Seq2[Progress, erro
 	}
 }
 
-const (
-	updateEvery = 500 * time.Millisecond
-	patience    = time.Minute // how long the engine may be away before Watch fails
-)
+const updateEvery = 500 * time.Millisecond
 
 func (f *Fleet) watch(ctx context.Context, name string, yield func(Progress) bool) error {
 	const op = "Watch"
@@ -97,7 +94,7 @@ func (f *Fleet) feed(ctx context.Context, t *tally) (_ context.Context, stop fun
 		isCurrent := sync.OnceFunc(current.Done)
 		readers.Go(func() {
 			defer isCurrent() // if it fails before
-			cancel(f.follow(ctx, stream, patience, func(m message) {
+			cancel(f.follow(ctx, stream, f.timing.patience, func(m message) {
 				if m.key == "" {
 					isCurrent()
 					return
