@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -20,40 +19,19 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/examples/internal/commandline"
 )
 
-// TestMain lets TestCommandLine start this program.
-func TestMain(m *testing.M) {
-	if os.Getenv("RUN_EXAMPLE") != "" {
-		main()
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { commandline.Main(m, main) }
 
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
-	tests := []struct {
-		name string
-		args []string
-		code int
-		want string
-	}{
-		{"help", []string{"-h"}, 0, "Backend is an HTTP service"},
-		{"nothing", nil, 0, "The service has shut down."},
-		{"superfluous argument", []string{"127.0.0.1:0"}, 2, "backend takes flags only; see -h"},
-		{"serving without credentials", []string{"-listen", "127.0.0.1:0"}, 1, "ZAPI_INSTANCE_ID, ZAPI_TOKEN: must be set"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), os.Args[0], tt.args...)
-			cmd.Env = []string{"RUN_EXAMPLE=1"} // and no credentials
-			out, _ := cmd.CombinedOutput()      // its error is the exit code
-			assert.Equal(t, tt.code, cmd.ProcessState.ExitCode())
-			assert.Contains(t, string(out), tt.want)
-		})
-	}
+	commandline.Run(t, []commandline.Test{
+		{Name: "help", Args: []string{"-h"}, Want: "Backend is an HTTP service"},
+		{Name: "nothing", Want: "The service has shut down."},
+		{Name: "superfluous argument", Args: []string{"127.0.0.1:0"}, Code: 2, Want: "backend takes flags only; see -h"},
+		{Name: "serving without credentials", Args: []string{"-listen", "127.0.0.1:0"}, Code: 1, Want: "ZAPI_INSTANCE_ID, ZAPI_TOKEN: must be set"},
+	})
 }
 
 var creds = zapi.Credentials{InstanceID: "instance", Token: "t0ken-9B1F", ClientToken: "cl1ent-7A0S"}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,43 +12,22 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/examples/internal/commandline"
 	"github.com/zapi-go/zapi/zapitest"
 )
 
-// TestMain lets TestCommandLine start this program.
-func TestMain(m *testing.M) {
-	if os.Getenv("RUN_EXAMPLE") != "" {
-		main()
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { commandline.Main(m, main) }
 
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
-	tests := []struct {
-		name string
-		args []string
-		code int
-		want string
-	}{
-		{"help", []string{"-h"}, 0, "Blacklist makes the blacklist of a setting"},
-		{"nothing", nil, 0, "On the blacklist of lastSeen now: "},
-		{"scope and file", []string{"-scope", "photo", "-file", "contacts.txt"}, 0, "On the blacklist of photo now: "},
-		{"superfluous argument", []string{"contacts.txt"}, 2, "blacklist takes flags only; see -h"},
-		{"unknown scope", []string{"-scope", "online"}, 2, "must be one of lastSeen, photo, description, groupAdd"},
-		{"no such file", []string{"-file", "none.txt"}, 1, "none.txt"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), os.Args[0], tt.args...)
-			cmd.Env = []string{"RUN_EXAMPLE=1"}
-			out, _ := cmd.CombinedOutput() // its error is the exit code
-			assert.Equal(t, tt.code, cmd.ProcessState.ExitCode())
-			assert.Contains(t, string(out), tt.want)
-		})
-	}
+	commandline.Run(t, []commandline.Test{
+		{Name: "help", Args: []string{"-h"}, Want: "Blacklist makes the blacklist of a setting"},
+		{Name: "nothing", Want: "On the blacklist of lastSeen now: "},
+		{Name: "scope and file", Args: []string{"-scope", "photo", "-file", "contacts.txt"}, Want: "On the blacklist of photo now: "},
+		{Name: "superfluous argument", Args: []string{"contacts.txt"}, Code: 2, Want: "blacklist takes flags only; see -h"},
+		{Name: "unknown scope", Args: []string{"-scope", "online"}, Code: 2, Want: "must be one of lastSeen, photo, description, groupAdd"},
+		{Name: "no such file", Args: []string{"-file", "none.txt"}, Code: 1, Want: "none.txt"},
+	})
 }
 
 func TestRun(t *testing.T) {

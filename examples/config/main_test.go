@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,50 +14,28 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/examples/internal/commandline"
 )
 
-// TestMain lets TestCommandLine start this program.
-func TestMain(m *testing.M) {
-	if os.Getenv("RUN_EXAMPLE") != "" {
-		main()
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { commandline.Main(m, main) }
 
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	const usage = "config takes flags only, -yes with -live, and -live with -file; see -h"
-	tests := []struct {
-		name string
-		args []string
-		env  []string
-		code int
-		want string
-	}{
-		{"help", []string{"-h"}, nil, 0, "A flag wins over the\nenvironment"},
-		{"nothing", nil, nil, 0, "All of it is set."},
-		{"environment", nil, []string{"ZAPI_PHOTO=NONE"}, 0, "photo:\n    visibility: NONE\n"},
-		{"flag over environment", []string{"-photo", "ALL"}, []string{"ZAPI_PHOTO=NONE"}, 0, "photo:\n    visibility: ALL\n"},
-		{"superfluous argument", []string{"config.yaml"}, nil, 2, usage},
-		{"live with the sample", []string{"-live"}, nil, 2, usage},
-		{"confirmed without live", []string{"-yes"}, nil, 2, usage},
-		{"unknown value of a flag", []string{"-online", "NONE"}, nil, 2, "must be one of ALL, SAME_LAST_SEEN"},
-		{"unknown value of a variable", nil, []string{"ZAPI_ONLINE=NONE"}, 1, "environment variable ZAPI_ONLINE: zapi: OnlineVisibility: must be one of ALL, SAME_LAST_SEEN"},
-		{"no such file", []string{"-file", "none.yaml"}, nil, 1, "none.yaml"},
-		{"live without credentials", []string{"-live", "-file", "config.yaml"}, nil, 1, "ZAPI_TOKEN and ZAPI_CLIENT_TOKEN: zapi: NewClient: Token: must not be empty"},
-		{"live and not confirmed", []string{"-live", "-file", "config.yaml"}, []string{"ZAPI_TOKEN=MY-TOKEN", "ZAPI_CLIENT_TOKEN=MY-CLIENT-TOKEN"}, 1, "nothing was changed: run the same command with -yes"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), os.Args[0], tt.args...)
-			cmd.Env = append([]string{"RUN_EXAMPLE=1"}, tt.env...)
-			out, _ := cmd.CombinedOutput() // its error is the exit code
-			assert.Equal(t, tt.code, cmd.ProcessState.ExitCode())
-			assert.Contains(t, string(out), tt.want)
-		})
-	}
+	commandline.Run(t, []commandline.Test{
+		{Name: "help", Args: []string{"-h"}, Want: "A flag wins over the\nenvironment"},
+		{Name: "nothing", Want: "All of it is set."},
+		{Name: "environment", Env: []string{"ZAPI_PHOTO=NONE"}, Want: "photo:\n    visibility: NONE\n"},
+		{Name: "flag over environment", Args: []string{"-photo", "ALL"}, Env: []string{"ZAPI_PHOTO=NONE"}, Want: "photo:\n    visibility: ALL\n"},
+		{Name: "superfluous argument", Args: []string{"config.yaml"}, Code: 2, Want: usage},
+		{Name: "live with the sample", Args: []string{"-live"}, Code: 2, Want: usage},
+		{Name: "confirmed without live", Args: []string{"-yes"}, Code: 2, Want: usage},
+		{Name: "unknown value of a flag", Args: []string{"-online", "NONE"}, Code: 2, Want: "must be one of ALL, SAME_LAST_SEEN"},
+		{Name: "unknown value of a variable", Env: []string{"ZAPI_ONLINE=NONE"}, Code: 1, Want: "environment variable ZAPI_ONLINE: zapi: OnlineVisibility: must be one of ALL, SAME_LAST_SEEN"},
+		{Name: "no such file", Args: []string{"-file", "none.yaml"}, Code: 1, Want: "none.yaml"},
+		{Name: "live without credentials", Args: []string{"-live", "-file", "config.yaml"}, Code: 1, Want: "ZAPI_TOKEN and ZAPI_CLIENT_TOKEN: zapi: NewClient: Token: must not be empty"},
+		{Name: "live and not confirmed", Args: []string{"-live", "-file", "config.yaml"}, Env: []string{"ZAPI_TOKEN=MY-TOKEN", "ZAPI_CLIENT_TOKEN=MY-CLIENT-TOKEN"}, Code: 1, Want: "nothing was changed: run the same command with -yes"},
+	})
 }
 
 func TestPrecedence(t *testing.T) {

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -12,42 +10,21 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/examples/internal/commandline"
 	"github.com/zapi-go/zapi/zapitest"
 )
 
-// TestMain lets TestCommandLine start this program.
-func TestMain(m *testing.M) {
-	if os.Getenv("RUN_EXAMPLE") != "" {
-		main()
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { commandline.Main(m, main) }
 
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
-	tests := []struct {
-		name string
-		args []string
-		code int
-		want string
-	}{
-		{"help", []string{"-h"}, 0, "Phones puts phones"},
-		{"nothing", nil, 0, "taken for phones of BR."},
-		{"country", []string{"-country", "GB"}, 0, "taken for phones of GB."},
-		{"unknown country", []string{"-country", "Brasil"}, 1, `unknown country "Brasil"`},
-		{"superfluous argument", []string{"GB"}, 2, "phones takes flags only; see -h"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), os.Args[0], tt.args...)
-			cmd.Env = []string{"RUN_EXAMPLE=1"}
-			out, _ := cmd.CombinedOutput() // its error is the exit code
-			assert.Equal(t, tt.code, cmd.ProcessState.ExitCode())
-			assert.Contains(t, string(out), tt.want)
-		})
-	}
+	commandline.Run(t, []commandline.Test{
+		{Name: "help", Args: []string{"-h"}, Want: "Phones puts phones"},
+		{Name: "nothing", Want: "taken for phones of BR."},
+		{Name: "country", Args: []string{"-country", "GB"}, Want: "taken for phones of GB."},
+		{Name: "unknown country", Args: []string{"-country", "Brasil"}, Code: 1, Want: `unknown country "Brasil"`},
+		{Name: "superfluous argument", Args: []string{"GB"}, Code: 2, Want: "phones takes flags only; see -h"},
+	})
 }
 
 func TestRun(t *testing.T) {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,42 +14,21 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/examples/internal/commandline"
 	"github.com/zapi-go/zapi/zapitest"
 )
 
-// TestMain lets TestCommandLine start this program.
-func TestMain(m *testing.M) {
-	if os.Getenv("RUN_EXAMPLE") != "" {
-		main()
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { commandline.Main(m, main) }
 
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
-	tests := []struct {
-		name string
-		args []string
-		code int
-		want string
-	}{
-		{"help", []string{"-h"}, 0, "Policy applies a privacy policy"},
-		{"nothing", nil, 0, "credentials refused"},
-		{"file", []string{"-file", "policy.json"}, 0, "credentials refused"},
-		{"superfluous argument", []string{"policy.json"}, 2, "policy takes flags only; see -h"},
-		{"no such file", []string{"-file", "none.json"}, 1, "none.json"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), os.Args[0], tt.args...)
-			cmd.Env = []string{"RUN_EXAMPLE=1"}
-			out, _ := cmd.CombinedOutput() // its error is the exit code
-			assert.Equal(t, tt.code, cmd.ProcessState.ExitCode())
-			assert.Contains(t, string(out), tt.want)
-		})
-	}
+	commandline.Run(t, []commandline.Test{
+		{Name: "help", Args: []string{"-h"}, Want: "Policy applies a privacy policy"},
+		{Name: "nothing", Want: "credentials refused"},
+		{Name: "file", Args: []string{"-file", "policy.json"}, Want: "credentials refused"},
+		{Name: "superfluous argument", Args: []string{"policy.json"}, Code: 2, Want: "policy takes flags only; see -h"},
+		{Name: "no such file", Args: []string{"-file", "none.json"}, Code: 1, Want: "none.json"},
+	})
 }
 
 func TestTable(t *testing.T) {

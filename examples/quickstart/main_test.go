@@ -4,8 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -14,47 +12,26 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/examples/internal/commandline"
 )
 
-// TestMain lets TestCommandLine start this program.
-func TestMain(m *testing.M) {
-	if os.Getenv("RUN_EXAMPLE") != "" {
-		main()
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { commandline.Main(m, main) }
 
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	const usage = "usage: quickstart, or quickstart -live with"
-	tests := []struct {
-		name string
-		args []string
-		code int
-		want string
-	}{
-		{"help", []string{"-h"}, 0, "Quickstart sets the privacy of a fake number"},
-		{"nothing", nil, 0, "The server now has: "},
-		{"superfluous argument", []string{"ALL"}, 2, usage},
-		{"live without a setting", []string{"-live"}, 2, usage},
-		{"live and confirmed without a setting", []string{"-live", "-yes"}, 2, usage},
-		{"a setting without live", []string{"-photo", "NONE"}, 2, usage},
-		{"confirmed without live", []string{"-yes"}, 2, usage},
-		{"unknown value", []string{"-live", "-photo", "FRIENDS"}, 2, "-photo: zapi: Visibility: must be one of ALL, NONE"},
-		{"value of another setting", []string{"-live", "-online", "NONE"}, 2, "must be one of ALL, SAME_LAST_SEEN"},
-		{"live without credentials", []string{"-live", "-photo", "NONE"}, 1, "ZAPI_INSTANCE_ID, ZAPI_TOKEN: must be set"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), os.Args[0], tt.args...)
-			cmd.Env = []string{"RUN_EXAMPLE=1"} // and no credentials
-			out, _ := cmd.CombinedOutput()      // its error is the exit code
-			assert.Equal(t, tt.code, cmd.ProcessState.ExitCode())
-			assert.Contains(t, string(out), tt.want)
-		})
-	}
+	commandline.Run(t, []commandline.Test{
+		{Name: "help", Args: []string{"-h"}, Want: "Quickstart sets the privacy of a fake number"},
+		{Name: "nothing", Want: "The server now has: "},
+		{Name: "superfluous argument", Args: []string{"ALL"}, Code: 2, Want: usage},
+		{Name: "live without a setting", Args: []string{"-live"}, Code: 2, Want: usage},
+		{Name: "live and confirmed without a setting", Args: []string{"-live", "-yes"}, Code: 2, Want: usage},
+		{Name: "a setting without live", Args: []string{"-photo", "NONE"}, Code: 2, Want: usage},
+		{Name: "confirmed without live", Args: []string{"-yes"}, Code: 2, Want: usage},
+		{Name: "unknown value", Args: []string{"-live", "-photo", "FRIENDS"}, Code: 2, Want: "-photo: zapi: Visibility: must be one of ALL, NONE"},
+		{Name: "value of another setting", Args: []string{"-live", "-online", "NONE"}, Code: 2, Want: "must be one of ALL, SAME_LAST_SEEN"},
+		{Name: "live without credentials", Args: []string{"-live", "-photo", "NONE"}, Code: 1, Want: "ZAPI_INSTANCE_ID, ZAPI_TOKEN: must be set"},
+	})
 }
 
 func TestFake(t *testing.T) {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -92,40 +90,6 @@ func TestRun(t *testing.T) {
 	assert.Equal(t, `First run:  to be run again in 30s
 Second run: last seen hidden from [5544911111111], photo from [5544911111111], description from [5544911111111]
 `, out.String())
-}
-
-// TestMain lets TestCommandLine start this program.
-func TestMain(m *testing.M) {
-	if os.Getenv("RUN_EXAMPLE") != "" {
-		main()
-		return
-	}
-	os.Exit(m.Run())
-}
-
-func TestCommandLine(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name string
-		args []string
-		code int
-		want string
-	}{
-		{"help", []string{"-h"}, 0, "Testing runs the code"},
-		{"nothing", nil, 0, "Second run: last seen hidden from"},
-		{"superfluous argument", []string{"5544911111111"}, 2, "testing takes no arguments; see -h"},
-		{"unknown flag", []string{"-live"}, 2, "flag provided but not defined: -live"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), os.Args[0], tt.args...)
-			cmd.Env = []string{"RUN_EXAMPLE=1"}
-			out, _ := cmd.CombinedOutput() // its error is the exit code
-			assert.Equal(t, tt.code, cmd.ProcessState.ExitCode())
-			assert.Contains(t, string(out), tt.want)
-		})
-	}
 }
 
 func TestInterrupted(t *testing.T) {

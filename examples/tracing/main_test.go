@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -22,41 +20,20 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/examples/internal/commandline"
 	"github.com/zapi-go/zapi/zapitest"
 )
 
-// TestMain lets TestCommandLine start this program.
-func TestMain(m *testing.M) {
-	if os.Getenv("RUN_EXAMPLE") != "" {
-		main()
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { commandline.Main(m, main) }
 
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
-	tests := []struct {
-		name string
-		args []string
-		code int
-		want string
-	}{
-		{"help", []string{"-h"}, 0, "Tracing makes calls to a fake server"},
-		{"nothing", nil, 0, "welcome a customer: ok in "},
-		{"connections", []string{"-connections"}, 0, "http.getconn: ok in "},
-		{"superfluous argument", []string{"connections"}, 2, "tracing takes flags only; see -h"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), os.Args[0], tt.args...)
-			cmd.Env = []string{"RUN_EXAMPLE=1"}
-			out, _ := cmd.CombinedOutput() // its error is the exit code
-			assert.Equal(t, tt.code, cmd.ProcessState.ExitCode())
-			assert.Contains(t, string(out), tt.want)
-		})
-	}
+	commandline.Run(t, []commandline.Test{
+		{Name: "help", Args: []string{"-h"}, Want: "Tracing makes calls to a fake server"},
+		{Name: "nothing", Want: "welcome a customer: ok in "},
+		{Name: "connections", Args: []string{"-connections"}, Want: "http.getconn: ok in "},
+		{Name: "superfluous argument", Args: []string{"connections"}, Code: 2, Want: "tracing takes flags only; see -h"},
+	})
 }
 
 func TestRun(t *testing.T) {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -16,39 +14,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/examples/internal/commandline"
 )
 
-// TestMain lets TestCommandLine start this program.
-func TestMain(m *testing.M) {
-	if os.Getenv("RUN_EXAMPLE") != "" {
-		main()
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { commandline.Main(m, main) }
 
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
-	tests := []struct {
-		name string
-		args []string
-		code int
-		want string
-	}{
-		{"help", []string{"-h"}, 0, "Breaker makes calls to a fake server"},
-		{"nothing", nil, 0, "The API is up again"},
-		{"superfluous argument", []string{"open"}, 2, "breaker takes no arguments; see -h"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), os.Args[0], tt.args...)
-			cmd.Env = []string{"RUN_EXAMPLE=1"}
-			out, _ := cmd.CombinedOutput() // its error is the exit code
-			assert.Equal(t, tt.code, cmd.ProcessState.ExitCode())
-			assert.Contains(t, string(out), tt.want)
-		})
-	}
+	commandline.Run(t, []commandline.Test{
+		{Name: "help", Args: []string{"-h"}, Want: "Breaker makes calls to a fake server"},
+		{Name: "nothing", Want: "The API is up again"},
+		{Name: "superfluous argument", Args: []string{"open"}, Code: 2, Want: "breaker takes no arguments; see -h"},
+	})
 }
 
 func TestRun(t *testing.T) {
