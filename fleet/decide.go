@@ -49,10 +49,7 @@ func decide(r record, seq uint64, now time.Time) verdict {
 
 // claimed returns the status that claims an order until deadline.
 func claimed(r record, o order, seq uint64, worker string, now, deadline time.Time, grace time.Duration) record {
-	fence := deadline.Add(grace)
-	if r.Fence.After(fence) {
-		fence = r.Fence
-	}
+	fence := latest(r.Fence, deadline.Add(grace))
 	if r.Seq != seq {
 		r = record{}
 	}
@@ -65,10 +62,7 @@ func claimed(r record, o order, seq uint64, worker string, now, deadline time.Ti
 // poisoned returns the status of an order that its claims have shown to end workers.
 func poisoned(r record, now time.Time, grace time.Duration) record {
 	r.State, r.Kind, r.Error = Parked, kindPoison, fmt.Sprintf("%d workers ended while applying it", r.Claims)
-	r.At, r.NotBefore, r.Claims = now, time.Time{}, 0
-	if fence := now.Add(grace); fence.After(r.Fence) {
-		r.Fence = fence
-	}
+	r.At, r.NotBefore, r.Claims, r.Fence = now, time.Time{}, 0, latest(r.Fence, now.Add(grace))
 	return r
 }
 
@@ -85,13 +79,11 @@ func (b backoff) wait(attempt int, random func(n int64) int64) time.Duration {
 }
 
 const (
-	kindPoison     = "poison"
-	kindPanic      = "panic"
-	kindExhausted  = "exhausted"
-	kindCancelled  = "cancelled"
-	kindRateLimit  = "rate limited"
-	kindNoResponse = "no response"
-	longestHold    = time.Hour // of what a Retry-After may ask for
+	kindPoison    = "poison"
+	kindExhausted = "exhausted"
+	kindCancelled = "cancelled"
+	kindRateLimit = "rate limited"
+	longestHold   = time.Hour // of what a Retry-After may ask for
 )
 
 // settled returns the status after an apply that ended with err, and for how long the account is held when the API asked
@@ -107,7 +99,7 @@ func settled(r record, err error, fence, now time.Time, b backoff, settle time.D
 	}
 	kind, final := classify(err)
 	r.Kind, r.Error = kind, describe(err)
-	if isLost(err) {
+	if isOf[*zapi.TransportError](err) { // the request of a setting may still arrive
 		r.Fence = latest(r.Fence, now.Add(settle))
 	}
 	if kind != kindRateLimit {
@@ -149,38 +141,36 @@ func (e resolverError) Is(target error) bool {
 
 // kinds lists what errors match, in the order in which they count.
 var kinds = []struct {
-	err   error
-	kind  string
-	final bool
+	matches func(error) bool
+	kind    string
+	final   bool // a person has to look at it
 }{
-	{ErrNoInstance, "no instance", true},
-	{zapi.ErrInvalidArgument, "invalid argument", true},
-	{zapi.ErrUnauthorized, "unauthorized", true},
-	{zapi.ErrNotFound, "not found", true},
-	{zapi.ErrMethodNotAllowed, "method not allowed", true},
-	{zapi.ErrUnsupportedMediaType, "unsupported media type", true},
-	{zapi.ErrRateLimited, kindRateLimit, false},
-	{nil, kindNoResponse, false}, // any [*zapi.TransportError]
-	{zapi.ErrUnavailable, "unavailable", false},
-	{zapi.ErrRejected, "rejected", false},
-	{zapi.ErrUnexpectedResponse, "unexpected response", false},
+	{isOf[panicked], "panic", true},
+	{is(ErrNoInstance), "no instance", true},
+	{is(zapi.ErrInvalidArgument), "invalid argument", true},
+	{is(zapi.ErrUnauthorized), "unauthorized", true},
+	{is(zapi.ErrNotFound), "not found", true},
+	{is(zapi.ErrMethodNotAllowed), "method not allowed", true},
+	{is(zapi.ErrUnsupportedMediaType), "unsupported media type", true},
+	{is(zapi.ErrRateLimited), kindRateLimit, false},
+	{isOf[*zapi.TransportError], "no response", false},
+	{is(zapi.ErrUnavailable), "unavailable", false},
+	{is(zapi.ErrRejected), "rejected", false},
+	{is(zapi.ErrUnexpectedResponse), "unexpected response", false},
+	{isOf[resolverError], "resolver", false},
 }
 
-// isLost reports whether a request of any setting had no response, so that it may still arrive.
-func isLost(err error) bool { return errors.As(err, new(*zapi.TransportError)) }
+func is(target error) func(error) bool { return func(err error) bool { return errors.Is(err, target) } }
 
-// classify returns what an error of the resolver or of Apply means; final is one that a person has to look at.
+// isOf reports whether err, or an error that it wraps, is an E.
+func isOf[E error](err error) bool { return errors.As(err, new(E)) }
+
+// classify returns what an error of the resolver or of Apply means.
 func classify(err error) (kind string, final bool) {
-	if errors.As(err, new(panicked)) {
-		return kindPanic, true
-	}
 	for _, k := range kinds {
-		if errors.Is(err, k.err) || k.kind == kindNoResponse && isLost(err) {
+		if k.matches(err) {
 			return k.kind, k.final
 		}
-	}
-	if errors.As(err, new(resolverError)) {
-		return "resolver", false
 	}
 	return "failed", false
 }
@@ -232,4 +222,13 @@ func leaves(err error) []error {
 		return joined.Unwrap()
 	}
 	return []error{err}
+}
+
+func latest(times ...time.Time) (last time.Time) {
+	for _, t := range times {
+		if t.After(last) {
+			last = t
+		}
+	}
+	return last
 }

@@ -122,8 +122,8 @@ func TestSettled(t *testing.T) {
 			want{Waiting, kindRateLimit, "privacy/photo: 503; privacy/photo: no response; privacy/online: 429", 0, 3 * second, 3 * second, 10 * second}},
 		{"404 and no response", errors.Join(lost, apiError("privacy/online", 404, 0)), 0, 0,
 			want{Parked, "not found", "privacy/photo: no response; privacy/online: 404", 1, 0, 0, 10 * second}},
-		{"no response", lost, 0, 0, want{Waiting, kindNoResponse, "privacy/photo: no response", 1, 4 * second, 0, 10 * second}},
-		{"no response, a later fence stays", lost, 0, time.Minute, want{Waiting, kindNoResponse, "privacy/photo: no response", 1, 4 * second, 0, time.Minute}},
+		{"no response", lost, 0, 0, want{Waiting, "no response", "privacy/photo: no response", 1, 4 * second, 0, 10 * second}},
+		{"no response, a later fence stays", lost, 0, time.Minute, want{Waiting, "no response", "privacy/photo: no response", 1, 4 * second, 0, time.Minute}},
 		{"401", apiError("privacy/photo", 401, 0), 0, 0, want{Parked, "unauthorized", "privacy/photo: 401", 0 + 1, 0, 0, 0}},
 		{"404", apiError("privacy/photo", 404, 0), 0, 0, want{Parked, "not found", "privacy/photo: 404", 1, 0, 0, 0}},
 		{"405", apiError("privacy/photo", 405, 0), 0, 0, want{Parked, "method not allowed", "privacy/photo: 405", 1, 0, 0, 0}},
@@ -136,7 +136,7 @@ func TestSettled(t *testing.T) {
 		{"the resolver could not log in", resolverError{fmt.Errorf("vault: %w", zapi.ErrUnauthorized)}, 0, 0, want{Waiting, "resolver", "", 1, 4 * second, 0, 0}},
 		{"the resolver was throttled", resolverError{&zapi.APIError{Op: "vault/secret", StatusCode: 429, RetryAfter: time.Minute}}, 0, 0, want{Waiting, "resolver", "", 1, 4 * second, 0, 0}},
 		{"the resolver", resolverError{errors.New("secret 5544911111111")}, 0, 0, want{Waiting, "resolver", "", 1, 4 * second, 0, 0}},
-		{"a panic", panicked{"secret"}, 0, 0, want{Parked, kindPanic, "", 1, 0, 0, 0}},
+		{"a panic", panicked{"secret"}, 0, 0, want{Parked, "panic", "", 1, 0, 0, 0}},
 		{"a setting that is none", fmt.Errorf("5544911111111: %w", apiError("privacy/photo", 500, 0)), 0, 0, want{Waiting, "unavailable", "privacy/photo: 500", 1, 4 * second, 0, 0}},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -61,12 +61,3 @@ func (f *Fleet) sweep(ctx context.Context, now time.Time) (int, error) {
 		return idle[s.Account] && !s.State.final() && now.Sub(latest(s.At, r.NotBefore, r.Fence)) > f.timing.sweepAge
 	})
 }
-
-func latest(times ...time.Time) (last time.Time) {
-	for _, t := range times {
-		if t.After(last) {
-			last = t
-		}
-	}
-	return last
-}
