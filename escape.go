@@ -12,7 +12,7 @@ const (
 )
 
 // unescape returns text without the escapes of URLs, JSON, Go and HTML, also where they are nested. offsets[i] is where
-// byte i of plain begins in text; the last offset, one more than plain has bytes, is the length of text.
+// byte i of plain begins in text. One more offset, the last, is the length of text.
 func unescape(text string) (plain string, offsets []int32) {
 	offsets = make([]int32, len(text)+1)
 	for i := range offsets {

@@ -130,8 +130,8 @@ var (
 	errNoCause    = errors.New("the transport returned an error without a cause")
 )
 
-// cause returns what the innermost *url.Error in err wraps, as its URL is secret, or err if it has none. What still quotes a
-// secret or a server is redacted.
+// cause returns err without each *url.Error around it, whose URL is secret. If the rest quotes a secret or a server, it
+// returns a redactedError in its place.
 func (r redactor) cause(err error) error {
 	for urlErr := (*url.Error)(nil); errors.As(err, &urlErr); {
 		if urlErr == nil || urlErr.Err == nil {

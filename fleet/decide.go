@@ -72,7 +72,7 @@ type backoff struct {
 	minWait, maxWait time.Duration
 }
 
-// wait doubles with each attempt; random returns a number in [0, n).
+// wait returns how long to wait after an attempt: twice as long after each. random returns a number in [0, n).
 func (b backoff) wait(attempt int, random func(n int64) int64) time.Duration {
 	longest := time.Duration(min(math.Ldexp(float64(b.minWait), attempt-1), float64(b.maxWait)))
 	return longest/2 + time.Duration(random(int64(longest/2)+1))
@@ -131,7 +131,7 @@ type panicked struct{ value any }
 
 func (p panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
-// resolverError is an error of the resolver. What it wraps is not the API's.
+// resolverError is an error of the resolver. It matches only [ErrNoInstance]: an error of zapi in it is not the API's.
 type resolverError struct{ err error }
 
 func (e resolverError) Error() string { return "resolver: " + e.err.Error() }

@@ -143,7 +143,7 @@ func dial(ctx context.Context, url string, s settings) (*connection, error) {
 	return &connection{nc: nc, js: js, replicas: s.replicas, stop: nothing, sync: nothing, buckets: make(map[string]jetstream.KeyValue)}, nil
 }
 
-// close may be called again.
+// close closes the connection and stops the embedded server. It may be called again.
 func (c *connection) close() error {
 	c.nc.Close()
 	return c.stop()
@@ -232,7 +232,7 @@ func (c *connection) put(ctx context.Context, bucket, key string, value []byte, 
 	return revision, engineError(ctx, "writing "+bucket, err)
 }
 
-// set writes an entry, whatever it is.
+// set writes an entry, whatever its revision.
 func (c *connection) set(ctx context.Context, bucket, key string, value []byte) error {
 	kv, err := c.bucket(ctx, bucket)
 	if err != nil {

@@ -86,6 +86,7 @@ func WithInsecure() Option {
 	}
 }
 
+// configure applies opts to settings.
 func configure[S any, O ~func(*S) error](op string, settings *S, opts []O) error {
 	for _, opt := range opts {
 		if opt == nil {

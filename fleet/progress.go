@@ -182,8 +182,8 @@ func (c *connection) lastOrder(ctx context.Context, key string) (wanted, error) 
 	return wanted{o, m.Sequence, m.Time}, nil
 }
 
-// Statuses returns the statuses that match q, sorted by account and instance. It reads all of them, which takes a second or two for 100,000.
-// An error ends the sequence.
+// Statuses returns the statuses that match q, sorted by account and instance. It reads all of them, which takes a second or
+// two for 100,000. An error ends the sequence.
 func (f *Fleet) Statuses(ctx context.Context, q Filter) iter.Seq2[Status, error] {
 	return func(yield func(Status, error) bool) {
 		all, err := f.statuses(ctx, q)
