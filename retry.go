@@ -64,10 +64,12 @@ func (p RetryPolicy) backoff(n int) time.Duration {
 	return p.MinWait + rand.N(longest-p.MinWait+1)
 }
 
-// isRetryable reports whether the same request may succeed later, after a response with this status.
+// isRetryable reports whether another attempt may succeed within seconds, after a response with this status. The body that
+// came with it does not matter, as a proxy may have written it. 520 to 530, of a CDN whose origin is away, are not tried
+// again: they last for minutes.
 func isRetryable(status int) bool {
 	switch status {
-	case http.StatusTooManyRequests, http.StatusInternalServerError,
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
 	}
