@@ -83,7 +83,7 @@ func (c Credentials) validate(op string, clientTokenOptional bool) error {
 	}
 	for _, part := range []struct{ field, value string }{{"InstanceID", c.InstanceID}, {"Token", c.Token}, {"ClientToken", c.ClientToken}} {
 		if strings.ContainsAny(part.value, notInCredentials) {
-			return &ValidationError{op, part.field, "must be the value alone, without quotes, brackets, variables or any of $ , ; |"}
+			return &ValidationError{op, part.field, "must be the value alone, without quotes, brackets, variables or trailing punctuation"}
 		}
 	}
 	for _, secret := range []struct{ field, value string }{{"Token", c.Token}, {"ClientToken", c.ClientToken}} {

@@ -49,7 +49,7 @@ func write(tree string, m module.Version, proxy string) error {
 	if err != nil {
 		return err
 	}
-	defer archive.Close()                                        //nolint:errcheck // the one below counts
+	defer archive.Close()                                       //nolint:errcheck // the one below counts
 	if err := zip.CreateFromDir(archive, m, tree); err != nil { // leaves nested modules out, as the go command does
 		return err
 	}
