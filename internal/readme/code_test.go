@@ -104,6 +104,14 @@ func hideLastSeen(instanceID, token, clientToken, phone string) error {
 	return nil // even if the body is {"success": false}
 }
 
+func hidePhoto(ctx context.Context, api *zapi.API, instanceID, token, clientToken string) error {
+	client, err := api.Instance(zapi.Credentials{InstanceID: instanceID, Token: token, ClientToken: clientToken})
+	if err != nil {
+		return err // matches ErrInvalidCredentials
+	}
+	return client.SetPhotoVisibility(ctx, zapi.VisibilityNone)
+}
+
 func hideLastSeenWithZapi(ctx context.Context, client *zapi.Client, phone string) error {
 	err := client.SetLastSeen(ctx, zapi.VisibilityContactBlacklist, zapi.Disallow(phone))
 	switch {

@@ -301,7 +301,8 @@ func TestMigratingNames(t *testing.T) {
 	_, exported := parsePackage(t)
 	name := regexp.MustCompile(`(?:^|[^.\w])([A-Z][a-z]\w*)`)
 	found := 0
-	for _, row := range readPage(t, "docs/migrating.md").table(t, "new ZAPI()") {
+	p := readPage(t, "docs/migrating.md")
+	for _, row := range slices.Concat(p.table(t, "new ZAPI()"), p.table(t, "SetBaseURL")) {
 		for _, span := range codeSpans(row[1]) {
 			for _, match := range name.FindAllStringSubmatch(span, -1) {
 				found++
@@ -391,6 +392,10 @@ func TestMigration(t *testing.T) {
 	require.ErrorIs(t, hideLastSeenWithZapi(t.Context(), client, "554411111111"), zapi.ErrRejected)
 	require.ErrorIs(t, hideLastSeenWithZapi(t.Context(), client, "554411111111x"), zapi.ErrInvalidArgument)
 	require.NoError(t, client.SetPhotoVisibility(t.Context(), zapi.VisibilityAll)) // the responder of the README
+	api, err := zapi.NewAPI(zapi.WithTransport(httpmock.DefaultTransport))
+	require.NoError(t, err)
+	require.NoError(t, hidePhoto(t.Context(), api, creds.InstanceID, creds.Token, creds.ClientToken))
+	require.ErrorIs(t, hidePhoto(t.Context(), api, "", creds.Token, creds.ClientToken), zapi.ErrInvalidCredentials)
 
 	require.Len(t, requests, 2)
 	assert.JSONEq(t, requests[0].body, requests[1].body)
