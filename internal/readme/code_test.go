@@ -105,7 +105,9 @@ func hideLastSeen(instanceID, token, clientToken, phone string) error {
 }
 
 func hidePhoto(ctx context.Context, api *zapi.API, instanceID, token, clientToken string) error {
-	client, err := api.Instance(zapi.Credentials{InstanceID: instanceID, Token: token, ClientToken: clientToken})
+	client, err := api.Instance(zapi.Credentials{
+		InstanceID: instanceID, Token: token, ClientToken: clientToken,
+	})
 	if err != nil {
 		return err // matches ErrInvalidCredentials
 	}
