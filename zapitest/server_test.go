@@ -466,26 +466,6 @@ func TestCloseTwice(t *testing.T) {
 	assert.Len(t, server.Requests(), 1)
 }
 
-func TestDelay(t *testing.T) {
-	t.Parallel()
-	server := zapitest.NewServer()
-	patient := client(t, server, zapi.WithTimeout(0))
-	server.FailNext(1, zapitest.Answer{Delay: time.Millisecond, Body: `{"success":true}`})
-	require.NoError(t, patient.SetOnlineVisibility(t.Context(), zapi.OnlineAll))
-
-	c := client(t, server, zapi.WithTimeout(50*time.Millisecond))
-	server.FailNext(2, zapitest.Answer{Delay: time.Hour})
-	var transportErr *zapi.TransportError
-	require.ErrorAs(t, c.SetOnlineVisibility(t.Context(), zapi.OnlineAll), &transportErr)
-	assert.True(t, transportErr.Timeout())
-
-	answered := make(chan error)
-	go func() { answered <- patient.SetOnlineVisibility(t.Context(), zapi.OnlineAll) }()
-	require.Eventually(t, func() bool { return len(server.Requests()) == 3 }, time.Minute, time.Millisecond)
-	server.Close()
-	require.ErrorIs(t, <-answered, zapi.ErrUnexpectedResponse, "Close ends the delay")
-}
-
 func TestBodyThatBreaksOff(t *testing.T) {
 	t.Parallel()
 	server := start(t)
