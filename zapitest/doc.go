@@ -10,7 +10,8 @@
 // # State
 //
 // The server keeps the privacy settings of each instance, blacklists included: see [Server.AddInstance],
-// [Server.Settings] and [Server.SetSettings]. A new instance shows everything to everyone.
+// [Server.Settings] and [Server.SetSettings]. A new instance shows everything to everyone, and is connected to WhatsApp:
+// see [Server.SetConnected].
 //
 // # Strictness
 //
@@ -26,6 +27,9 @@
 //   - a query or a body that the route does not take, and any query parameter beyond the one that it takes
 //
 // A contact of another form that [Server.SetSettings] put on a blacklist can be removed, but not added.
+//
+// The routes are status and those of the privacy settings. Any other, such as device, is NOT_FOUND unless
+// [Server.FailWhen] answers it.
 //
 // # Failures
 //

@@ -31,8 +31,9 @@ type Server struct {
 }
 
 type instance struct {
-	creds    zapi.Credentials
-	settings Settings
+	creds     zapi.Credentials
+	connected bool // to WhatsApp
+	settings  Settings
 }
 
 // A Request is one request that arrived.
@@ -113,7 +114,7 @@ func (s *Server) AddInstanceWith(creds zapi.Credentials) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.instances[creds.InstanceID] = &instance{creds, newSettings()}
+	s.instances[creds.InstanceID] = &instance{creds, true, newSettings()}
 }
 
 // Client returns a client of the first instance. It makes as many attempts as one with the default policy of
@@ -165,11 +166,28 @@ func (s *Server) Settings(instanceID string) Settings {
 func (s *Server) SetSettings(instanceID string, settings Settings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.mustFind("SetSettings", instanceID).settings = settings.clone()
+}
+
+// SetConnected connects an instance to WhatsApp, or disconnects it. A new instance is connected.
+//
+// GET /status reports it, with smartphoneConnected true and the error "You are already connected." or "You are not
+// connected.". Well-formed requests for the privacy of a disconnected instance get status 400 and
+// {"error":"You are not connected."}; the API's documentation does not say what they get.
+// SetConnected panics if there is no such instance.
+func (s *Server) SetConnected(instanceID string, connected bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mustFind("SetConnected", instanceID).connected = connected
+}
+
+// mustFind returns an instance. s.mu must be held.
+func (s *Server) mustFind(method, instanceID string) *instance {
 	known, ok := s.instances[instanceID]
 	if !ok {
-		panic(fmt.Sprintf("zapitest: SetSettings: there is no instance %q", instanceID))
+		panic(fmt.Sprintf("zapitest: %s: there is no instance %q", method, instanceID))
 	}
-	known.settings = settings.clone()
+	return known
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
@@ -220,33 +238,37 @@ func (s *Server) choose(r *http.Request, body []byte) Answer {
 	return answer
 }
 
-// carryOut checks a request in the order path, method, credentials, content type, content, and carries it out.
+// carryOut checks a request in the order path, method, credentials, content type, content, connection, and carries
+// it out.
 func (s *Server) carryOut(request Request, token, rawQuery string) Answer {
 	route, ok := routes[request.Op]
 	if !ok || request.InstanceID == "" {
-		return refuse(http.StatusOK, "NOT_FOUND", "Unable to find matching target resource method")
+		return notFound
 	}
 	if request.Method != route.method {
-		return refuse(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "")
+		return refuse(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED")
 	}
 	known, ok := s.instances[request.InstanceID]
 	if !ok || token != known.creds.Token {
-		return refuse(http.StatusNotFound, "Instance not found", "")
+		return refuse(http.StatusNotFound, "Instance not found")
 	}
 	if want, got := known.creds.ClientToken, request.Header.Get("Client-Token"); want != "" && got != want {
 		if got == "" {
-			return refuse(http.StatusBadRequest, "your client-token is not configured", "")
+			return refuse(http.StatusBadRequest, "your client-token is not configured")
 		}
-		return refuse(http.StatusForbidden, "Client-Token "+got+" not allowed", "")
+		return refuse(http.StatusForbidden, "Client-Token "+got+" not allowed")
 	}
 	if request.Method == http.MethodPost && !isJSON(request.Header.Get("Content-Type")) {
-		return refuse(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", "")
+		return refuse(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE")
 	}
 	in, refusal := route.read(rawQuery, request.Body)
 	if refusal != "" {
-		return refuse(http.StatusBadRequest, refusal, "")
+		return refuse(http.StatusBadRequest, refusal)
 	}
-	return route.serve(&known.settings, in)
+	if !known.connected && request.Op != statusOp {
+		return refuse(http.StatusBadRequest, notConnected)
+	}
+	return route.respond(known, in)
 }
 
 // splitPath splits /instances/{instanceId}/token/{token}/{op}. A path of another form is all op.

@@ -257,6 +257,7 @@ func TestPanics(t *testing.T) {
 		{"FailWhen, informational status", func() { server.FailWhen(always, zapitest.Answer{StatusCode: 199}) }, "zapitest: FailWhen: StatusCode must be 0 or 200 to 599, not 199"},
 		{"FailWhen without match", func() { server.FailWhen(nil, zapitest.Answer{}) }, "zapitest: FailWhen: match must not be nil"},
 		{"SetSettings of an unknown instance", func() { server.SetSettings("X", zapitest.Settings{}) }, `zapitest: SetSettings: there is no instance "X"`},
+		{"SetConnected of an unknown instance", func() { server.SetConnected("X", true) }, `zapitest: SetConnected: there is no instance "X"`},
 		{"AddInstanceWith, no ID", func() { server.AddInstanceWith(zapi.Credentials{Token: "T"}) }, "zapitest: AddInstanceWith: InstanceID and Token must not be empty or contain a slash"},
 		{"AddInstanceWith, slash in the token", func() { server.AddInstanceWith(zapi.Credentials{InstanceID: "I", Token: "T/"}) }, "zapitest: AddInstanceWith: InstanceID and Token must not be empty or contain a slash"},
 	}

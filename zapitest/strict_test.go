@@ -18,6 +18,8 @@ const (
 	succeeded = `{"success":true}`
 	notFound  = `{"error":"NOT_FOUND","message":"Unable to find matching target resource method"}`
 	mediaType = "application/json"
+	healthy   = `{"connected":true,"smartphoneConnected":true,"error":"You are already connected."}`
+	offline   = `{"connected":false,"smartphoneConnected":true,"error":"You are not connected."}`
 )
 
 // wire is a request that no client of this module would send.
@@ -114,20 +116,24 @@ func TestRequests(t *testing.T) {
 		{"message duration", post(duration+"?value=hours24", ""), 200, succeeded},
 		{"contacts", get(contacts + "?type=groupAdd"), 200, `{"disallowedContacts":["554400000001"]}`},
 		{"no contacts", get(contacts + "?type=photo"), 200, `{"disallowedContacts":[]}`},
+		{"status", get("status"), 200, healthy},
 
 		{"unknown route", post("privacy/lastseen", all), 200, notFound},
 		{"closing slash", post(online+"/", all), 200, notFound},
 		{"path without an instance", wire{method: "POST", path: "/" + online, body: all}, 200, notFound},
 		{"path of another form", wire{method: "POST", path: "/instance/{id}/token/{token}/" + online, body: all}, 200, notFound},
 		{"empty instance", wire{method: "POST", path: "/instances//token/{token}/" + online, body: all}, 200, notFound},
+		{"route beside the privacy", get("device"), 200, notFound},
 		{"contacts without privacy", get("disallowed-contacts?type=photo"), 200, notFound},
 		{"PUT", wire{method: "PUT", path: "/instances/{id}/token/{token}/" + online, body: all}, 405, notAllowed},
 		{"GET of a setting", get(receipts + "?value=disable"), 405, notAllowed},
+		{"POST of status", post("status", ""), 405, notAllowed},
 		{"POST of contacts", post(contacts+"?type=photo", ""), 405, notAllowed},
 		{"unknown instance", wire{method: "POST", path: "/instances/X/token/{token}/" + online, body: all}, 404, noInstance},
 		{"wrong token", wire{method: "POST", path: "/instances/{id}/token/X/" + online, body: all}, 404, noInstance},
 		{"no Client-Token", post(online, all).with("Client-Token"), 400, `{"error":"your client-token is not configured"}`},
 		{"wrong Client-Token", post(online, all).with("Client-Token", "F12345"), 403, `{"error":"Client-Token F12345 not allowed"}`},
+		{"status without Client-Token", get("status").with("Client-Token"), 400, `{"error":"your client-token is not configured"}`},
 		{"charset", post(photo, `{"visualizationType":"NONE"}`).with("Content-Type", "Application/JSON; charset=utf-8"), 200, succeeded},
 		{"no content type", post(online, all).with("Content-Type"), 415, notJSON},
 		{"no content type, no body", post(receipts+"?value=disable", "").with("Content-Type"), 415, notJSON},
@@ -207,6 +213,8 @@ func TestRequests(t *testing.T) {
 		{"contacts of two types", get(contacts + "?type=photo&type=groupAdd"), 400, oneType},
 		{"contacts and a page", get(contacts + "?type=photo&page=1"), 400, oneType},
 		{"contacts of an unknown type", get(contacts + "?type=online"), 400, `{"error":"Invalid type"}`},
+		{"status with a query", get("status?type=photo"), 400, noQuery},
+		{"status with a body", wire{method: "GET", path: "/instances/{id}/token/{token}/status", body: "{}"}, 400, noBody},
 		{"contacts by a body", wire{method: "GET", path: "/instances/{id}/token/{token}/" + contacts + "?type=photo", body: "{}"}, 400, noBody},
 	}
 	for _, tt := range tests {
@@ -281,4 +289,52 @@ func TestRemovingListedContacts(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestSetConnected(t *testing.T) {
+	t.Parallel()
+	const refused = `{"error":"You are not connected."}`
+	all := map[string]string{
+		"privacy/last-seen": `{"visualizationType":"NONE"}`, "privacy/photo": `{"visualizationType":"NONE"}`,
+		"privacy/description": `{"visualizationType":"NONE"}`, "privacy/group-add": `{"type":"CONTACTS"}`,
+		"privacy/online": `{"visualizationType":"SAME_LAST_SEEN"}`, "privacy/read-receipts?value=disable": "",
+		"privacy/messages-duration?value=days7": "",
+	}
+	server := start(t)
+	id := server.Credentials().InstanceID
+	before := server.Settings(id)
+	other, err := client(t, server).ForInstance(server.AddInstance())
+	require.NoError(t, err)
+	check := func(w wire, wantStatus int, want string) {
+		t.Helper()
+		status, body := send(t, server, w)
+		assert.Equal(t, wantStatus, status, w)
+		assert.Equal(t, want, body, w)
+	}
+
+	server.SetConnected(id, false)
+	check(get("status"), 200, offline)
+	for op, body := range all {
+		check(post(op, body), 400, refused)
+	}
+	check(get("privacy/disallowed-contacts?type=photo"), 400, refused)
+	assert.Equal(t, before, server.Settings(id))
+	check(post("privacy/photo", `{}`), 400, `{"error":"Invalid visualizationType"}`)
+	check(post("privacy/photo", `{}`).with("Client-Token"), 400, `{"error":"your client-token is not configured"}`)
+	check(get("device"), 200, notFound)
+	require.NoError(t, other.SetPhotoVisibility(t.Context(), zapi.VisibilityNone), "another instance stays connected")
+
+	server.FailWhen(func(r zapitest.Request) bool { return r.Op == "device" }, zapitest.Answer{Body: `{"phone":"554491111111"}`})
+	check(get("device"), 200, `{"phone":"554491111111"}`)
+
+	server.SetConnected(id, true)
+	check(get("status"), 200, healthy)
+	for op, body := range all {
+		check(post(op, body), 200, succeeded)
+	}
+	check(get("privacy/disallowed-contacts?type=photo"), 200, `{"disallowedContacts":[]}`)
+
+	server.SetConnected(id, false)
+	server.AddInstanceWith(server.Credentials())
+	check(get("status"), 200, healthy)
 }
