@@ -31,6 +31,12 @@
 // The routes are status and those of the privacy settings. Any other, such as device, is NOT_FOUND unless
 // [Server.FailWhen] answers it.
 //
+// # The ninth digit
+//
+// WhatsApp lists many Brazilian mobile numbers without the ninth digit that everyone dials: 5544991111111 as
+// 554491111111. Both forms are one contact here. Adding one to a blacklist that contains the other changes nothing, and
+// removing either removes the contact. [Server.SetSettings] can list a contact in the form that WhatsApp would.
+//
 // # Failures
 //
 // [Server.FailNext] and [Server.FailWhen] replace the responses to some requests. Unless the response has a Retry-After,

@@ -142,26 +142,35 @@ func status(known *instance, _ input) Answer {
 // wirePhone is the form of a contact in a request: no "+" and no spaces.
 var wirePhone = regexp.MustCompile(`^([1-9][0-9]{6,14}|[0-9]{1,20}@lid)$`)
 
+// ninthDigit matches a Brazilian mobile number as everyone dials it: 55, the area code, a 9 and eight digits. Where those
+// begin with 2 to 5, the number without the 9 is a landline, and another contact.
+var ninthDigit = regexp.MustCompile(`^(55[1-9][1-9])9([6-9][0-9]{7})$`)
+
+// identity returns the same text for both forms of a contact.
+func identity(contact string) string { return ninthDigit.ReplaceAllString(contact, "$1$2") }
+
 // changeBlacklist returns list with all changes, and whether their phones are allowed. A contact of another form can
 // only be removed, as a client may find one on a list.
 func changeBlacklist(list []string, changes []zapi.BlacklistChange) (changed []string, ok bool) {
-	contacts := make(map[string]bool, len(list)+len(changes))
+	contacts := make(map[string][]string, len(list)+len(changes)) // as they are listed, by identity
 	for _, contact := range list {
-		contacts[contact] = true
+		contacts[identity(contact)] = append(contacts[identity(contact)], contact)
 	}
 	for _, c := range changes {
-		remove := c.Action == "remove"
-		removable := remove && contacts[c.Phone] && strings.TrimSpace(c.Phone) != ""
+		id, remove := identity(c.Phone), c.Action == "remove"
+		removable := remove && contacts[id] != nil && strings.TrimSpace(c.Phone) != ""
 		switch {
 		case !wirePhone.MatchString(c.Phone) && !removable:
 			return nil, false
 		case remove:
-			delete(contacts, c.Phone)
-		default:
-			contacts[c.Phone] = true
+			delete(contacts, id)
+		case contacts[id] == nil:
+			contacts[id] = []string{c.Phone}
 		}
 	}
-	return slices.Sorted(maps.Keys(contacts)), true
+	changed = slices.Concat(slices.Collect(maps.Values(contacts))...)
+	slices.Sort(changed)
+	return changed, true
 }
 
 // read returns what a request asks of r, or what is wrong with the request.

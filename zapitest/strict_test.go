@@ -338,3 +338,60 @@ func TestSetConnected(t *testing.T) {
 	server.AddInstanceWith(server.Credentials())
 	check(get("status"), 200, healthy)
 }
+
+func TestNinthDigit(t *testing.T) {
+	t.Parallel()
+	add := func(phone string) string { return `{"action":"add","phone":"` + phone + `"}` }
+	remove := func(phone string) string { return `{"action":"remove","phone":"` + phone + `"}` }
+	const (
+		dialed = "5544991111111"
+		known  = "554491111111" // the form of WhatsApp
+	)
+	tests := []struct {
+		name    string
+		listed  []string
+		changes []string
+		want    []string
+	}{
+		{"add the form that is dialed", []string{known}, []string{add(dialed)}, []string{known}},
+		{"add the form of WhatsApp", []string{dialed}, []string{add(known)}, []string{dialed}},
+		{"add again", []string{known}, []string{add(known)}, []string{known}},
+		{"add to nothing", nil, []string{add(dialed)}, []string{dialed}},
+		{"add both", nil, []string{add(known), add(dialed)}, []string{known}},
+		{"remove the form that is dialed", []string{known, "5544911112222"}, []string{remove(dialed)}, []string{"5544911112222"}},
+		{"remove the form of WhatsApp", []string{dialed}, []string{remove(known)}, nil},
+		{"remove as it is listed", []string{known}, []string{remove(known)}, nil},
+		{"remove what is not listed", []string{known}, []string{remove("5544992222222")}, []string{known}},
+		{"replace the form", []string{known}, []string{remove(known), add(dialed)}, []string{dialed}},
+		{"add and remove", nil, []string{add(dialed), remove(known)}, nil},
+		{"both listed, another added", []string{known, dialed}, []string{add("1234567")}, []string{"1234567", known, dialed}},
+		{"both listed, one removed", []string{known, dialed}, []string{remove(known)}, nil},
+
+		{"smallest first digit", []string{"554460000000"}, []string{add("5544960000000")}, []string{"554460000000"}},
+		{"largest numbers", []string{"559999999999"}, []string{add("5599999999999")}, []string{"559999999999"}},
+		{"smallest area code", []string{"551191111111"}, []string{remove("5511991111111")}, nil},
+		{"landline", []string{"554451111111"}, []string{add("5544951111111")}, []string{"554451111111", "5544951111111"}},
+		{"landline removed", []string{"554421111111"}, []string{remove("5544921111111")}, []string{"554421111111"}},
+		{"area code that ends in 0", []string{"551091111111"}, []string{add("5510991111111")}, []string{"551091111111", "5510991111111"}},
+		{"area code that begins with 0", []string{"550191111111"}, []string{add("5501991111111")}, []string{"550191111111", "5501991111111"}},
+		{"another country", []string{"544491111111"}, []string{add("5444991111111")}, []string{"544491111111", "5444991111111"}},
+		{"another digit", []string{known}, []string{add("5544891111111")}, []string{"5544891111111", known}},
+		{"one digit more", []string{"5544911111111"}, []string{add("55449911111111")}, []string{"5544911111111", "55449911111111"}},
+		{"private id", []string{known + "@lid"}, []string{add(dialed + "@lid")}, []string{known + "@lid", dialed + "@lid"}},
+		{"a contact and a private id", []string{known}, []string{add(dialed + "@lid")}, []string{known, dialed + "@lid"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server := start(t)
+			id := server.Credentials().InstanceID
+			settings := server.Settings(id)
+			settings.Photo.Blacklist = tt.listed
+			server.SetSettings(id, settings)
+			status, body := send(t, server, post("privacy/photo",
+				`{"visualizationType":"CONTACT_BLACKLIST","contactsBlacklist":[`+strings.Join(tt.changes, ",")+`]}`))
+			require.Equal(t, 200, status, body)
+			assert.Equal(t, tt.want, server.Settings(id).Photo.Blacklist)
+		})
+	}
+}
