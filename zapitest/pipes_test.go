@@ -256,7 +256,7 @@ func TestCloseClosesAllConnections(t *testing.T) {
 	front.Start()
 	defer front.Close()
 	c := client(t, server, zapi.WithBaseURL(front.URL))
-	require.ErrorIs(t, c.SetPhotoVisibility(t.Context(), zapi.VisibilityNone), zapi.ErrNotFound)
+	require.ErrorIs(t, c.SetPhotoVisibility(t.Context(), zapi.VisibilityNone), zapi.ErrUnexpectedResponse)
 	server.Close()
 	<-closed
 }
