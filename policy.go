@@ -150,7 +150,7 @@ func (a *Audience) UnmarshalJSON(data []byte) error {
 const opPolicy = "policy"
 
 // internationalPhones checks the phones of a policy. It has no parser, as the same file serves instances in every country.
-var internationalPhones phoneParser
+var internationalPhones phones
 
 // A setting is one part of a policy.
 type setting struct {
