@@ -50,7 +50,7 @@ var errNoList = errors.New("an interceptor returned nil without a response")
 // sends the request, as the setting may have had another value.
 //
 // scope is as for [Client.DisallowedContacts]. want is checked like the phones of a [BlacklistChange] and may name a
-// contact twice. Listed contacts that are empty or only spaces
+// contact twice. If phones are refused, the error names up to ten of them. Listed contacts that are empty or only spaces
 // are ignored.
 //
 // WhatsApp lists many Brazilian mobiles without their ninth digit. 5544991111111 and 554491111111 are the same contact
@@ -211,40 +211,70 @@ func (p phones) normalizeChanges(op string, takesBlacklist bool, changes []Black
 		}
 		return nil, nil
 	}
-	normal := make([]wireChange, 0, len(changes))
-	first := make(map[string]int, len(changes)) // contactKey to the index of its first change
 	for i, change := range changes {
 		if !change.Action.Valid() {
-			return nil, invalidChange(op, i, "action", blacklistActions.rule())
+			return nil, &ValidationError{op, fmt.Sprintf("changes[%d].action", i), blacklistActions.rule()}
 		}
+	}
+	normal := make([]wireChange, 0, len(changes))
+	first := make(map[string]int, len(changes)) // contactKey to the index of its first change
+	var wrong wrongPhones
+	for i, change := range changes {
 		phone, reason := p.normalize(change.Phone)
-		if reason != "" {
-			return nil, invalidChange(op, i, "phone", reason)
-		}
 		j, repeated := first[contactKey(phone)]
 		switch {
+		case reason != "":
+			wrong.add(fmt.Sprintf("changes[%d].phone", i), reason)
 		case !repeated:
 			first[contactKey(phone)] = i
 			normal = append(normal, wireChange{string(change.Action), phone})
 		case changes[j].Action != change.Action:
-			return nil, invalidChange(op, i, "phone", fmt.Sprintf("repeats the contact of changes[%d] with the other action", j))
+			wrong.add(fmt.Sprintf("changes[%d].phone", i), fmt.Sprintf("repeats the contact of changes[%d] with the other action", j))
 		}
 	}
-	return normal, nil
-}
-
-func invalidChange(op string, i int, member, reason string) error {
-	return &ValidationError{op, fmt.Sprintf("changes[%d].%s", i, member), reason}
+	return normal, wrong.err(op)
 }
 
 // normalizeContacts returns each contact in its wire form, in the given order.
 func (p phones) normalizeContacts(op, field string, contacts []string) ([]string, error) {
 	normal := make([]string, len(contacts))
+	var wrong wrongPhones
 	for i, contact := range contacts {
 		var reason string
 		if normal[i], reason = p.normalize(contact); reason != "" {
-			return nil, &ValidationError{op, fmt.Sprintf("%s[%d]", field, i), reason}
+			wrong.add(fmt.Sprintf("%s[%d]", field, i), reason)
 		}
 	}
-	return normal, nil
+	return normal, wrong.err(op)
+}
+
+// wrongPhones collects the phones of a list that are refused, so that one error names them.
+type wrongPhones struct {
+	fields, reasons []string // of the first maxWrongPhones; each reason once
+	more            int
+}
+
+const maxWrongPhones = 10
+
+func (w *wrongPhones) add(field, reason string) {
+	if len(w.fields) == maxWrongPhones {
+		w.more++
+		return
+	}
+	w.fields = append(w.fields, field)
+	if !slices.Contains(w.reasons, reason) {
+		w.reasons = append(w.reasons, reason)
+	}
+}
+
+// err returns nil, or a [*ValidationError] for a field such as "want[1], want[5] and 3 more".
+func (w *wrongPhones) err(op string) error {
+	if len(w.fields) == 0 {
+		return nil
+	}
+	field := strings.Join(w.fields, ", ")
+	if w.more > 0 {
+		field += fmt.Sprintf(" and %d more", w.more)
+	}
+	return &ValidationError{op, field, strings.Join(w.reasons, "; ")}
 }

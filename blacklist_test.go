@@ -1,6 +1,7 @@
 package zapi_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -173,6 +174,67 @@ func TestReplaceBlacklist(t *testing.T) {
 				assert.Equal(t, setting.head+`,"contactsBlacklist":`+tt.wantList+`}`, requests[1].Body)
 			})
 		}
+	}
+}
+
+func TestWrongPhonesOfAList(t *testing.T) {
+	t.Parallel()
+	const right, rule, zero = "554411111111", "must be 7 to 15 digits, country code first, or digits@lid", "must begin with a country code, which never begins with 0"
+	policy := func(scope zapi.BlacklistScope, except ...string) caller {
+		audience := &zapi.Audience{Visibility: zapi.VisibilityContactBlacklist, Except: except}
+		return func(ctx context.Context, c *zapi.Client) error {
+			if scope == zapi.BlacklistPhoto {
+				return c.Apply(ctx, zapi.Policy{Photo: audience})
+			}
+			return c.Apply(ctx, zapi.Policy{LastSeen: audience})
+		}
+	}
+	changes := func(phones ...string) caller {
+		list := make([]zapi.BlacklistChange, len(phones))
+		for i, phone := range phones {
+			list[i] = zapi.Disallow(phone)
+		}
+		return setPhoto(zapi.VisibilityContactBlacklist, list...)
+	}
+	wrong := slices.Repeat([]string{"4444"}, 10)
+	ten := func(element string) string {
+		fields := make([]string, 10)
+		for i := range fields {
+			fields[i] = fmt.Sprintf(element, i)
+		}
+		return strings.Join(fields, ", ")
+	}
+	tests := []struct {
+		name   string
+		call   caller
+		field  string
+		reason string
+	}{
+		{"one of want", replaceBlacklist(zapi.BlacklistPhoto, right, "4444"), "want[1]", rule},
+		{"two of want", replaceBlacklist(zapi.BlacklistPhoto, "4444", right, "4444"), "want[0], want[2]", rule},
+		{"reasons are not repeated", replaceBlacklist(zapi.BlacklistPhoto, "4444", "04411111111", "4444", "04422222222"), "want[0], want[1], want[2], want[3]", rule + "; " + zero},
+		{"ten of want", replaceBlacklist(zapi.BlacklistPhoto, append(wrong, right)...), ten("want[%d]"), rule},
+		{"eleven of want", replaceBlacklist(zapi.BlacklistPhoto, append(wrong, right, "4444")...), ten("want[%d]") + " and 1 more", rule},
+		{"thirteen of want, the reasons of those that are named", replaceBlacklist(zapi.BlacklistPhoto, append(wrong, "04411111111", "4444", "4444")...), ten("want[%d]") + " and 3 more", rule},
+		{"two changes", changes(right, "4444", right, "04411111111"), "changes[1].phone, changes[3].phone", rule + "; " + zero},
+		{"thirteen changes", changes(append(wrong, "4444", right, "4444", "4444")...), ten("changes[%d].phone") + " and 3 more", rule},
+		{"a contradiction beside them", setLastSeen(zapi.VisibilityContactBlacklist, zapi.Disallow(right), zapi.Disallow("4444"), zapi.Allow(right)), "changes[1].phone, changes[2].phone", rule + "; repeats the contact of changes[0] with the other action"},
+		{"an unknown action comes first, and alone", setLastSeen(zapi.VisibilityContactBlacklist, zapi.Disallow("4444"), zapi.BlacklistChange{Action: "ban", Phone: "4444"}), "changes[1].action", "must be one of add, remove"},
+		{"groups", setGroupAdd(zapi.GroupAddContactBlacklist, zapi.Allow("4444"), zapi.Allow("4444")), "changes[0].phone, changes[1].phone", rule},
+		{"two of a policy", policy(zapi.BlacklistLastSeen, right, "4444", "4444"), "lastSeen.except[1], lastSeen.except[2]", rule},
+		{"thirteen of a policy", policy(zapi.BlacklistPhoto, append(wrong, "4444", "4444", "4444")...), ten("photo.except[%d]") + " and 3 more", rule},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			api := newMockAPI(listing())
+			var validationErr *zapi.ValidationError
+			require.ErrorAs(t, tt.call(t.Context(), api.client(t)), &validationErr)
+			assert.Equal(t, tt.field, validationErr.Field)
+			assert.Equal(t, tt.reason, validationErr.Reason)
+			assert.NotContains(t, validationErr.Error(), "4444")
+			assert.Empty(t, api.requests())
+		})
 	}
 }
 
