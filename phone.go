@@ -50,7 +50,7 @@ func normalizePhone(phone string) (normal, reason string) {
 		return "", "must not contain (0), which is not dialed from abroad"
 	case areaCodeWithTrunk(written) || trunkPrefix.MatchString(digits):
 		return "", trunkRule
-	case behindNumber.MatchString(written) && !luxembourg.MatchString(written):
+	case written != digits && behindNumber.MatchString(written) && !luxembourg.MatchString(written):
 		return "", "must have nothing behind the number, such as .0, (2), an extension or a second phone"
 	case len(digits) > maxPhoneDigits:
 		return "", phoneRule
@@ -66,14 +66,15 @@ var (
 
 // behindNumber matches a phone with something behind its number that would become part of it. A cell of a spreadsheet
 // turns into 5544911111111.0, a copied contact into 5544911111111 (2), and an extension into one more group of digits.
-// The written forms of all regions in libphonenumber show what a number cannot look like: none ends in parentheses,
-// and only short groups, of at most five digits, stand before the last one, which is hardly ever shorter than two digits.
+// The formats of all regions in libphonenumber tell these from numbers: none ends in parentheses, in one digit (but for
+// luxembourg), or in two behind a group of four, and no group but the last has more than five. People leave out marks,
+// so longer groups are refused only where no number can follow. internal/phones tests the formats.
 var behindNumber = regexp.MustCompile(`\d\D*\([^)]*\)?\D*$` + // (2)
 	`|\d\D+\d\D*$` + // .0 or -1
 	`|\d{4}\D+\d\d\D*$` + // .00 or /12, behind more digits than stand before a pair
 	`|\d{6}[^\d.]*\.\D*0+\D*$` + // .000
 	`|\d{10}\D+\d` + // anything behind a number without any marks
-	`|\d{7}\D+\d{6}|\d\D+\d{6,}\D+\d{6}`) // a second phone
+	`|\d{7}\D+\d{7}|\d{8}\D+\d{6}|\d\D+\d{6,}\D+\d{6}`) // a second phone
 
 // luxembourg matches the one region where a number may end in a single digit, which stands behind pairs: +352 24 41 23 4.
 var luxembourg = regexp.MustCompile(`^ *\+?352(?: \d\d){3,4} \d *$`)
@@ -85,12 +86,13 @@ func areaCodeWithTrunk(written string) bool {
 	return found != nil && strings.Map(onlyDigit, written[:found[0]]) != "39"
 }
 
-// trunkPrefix matches the digits of a phone that has the prefix of national calls behind its country code, as if one
-// could dial +44 020. It knows the countries where that prefix is 0 and no number begins with it, and the 1 and 8 of
-// +1 and +7, whose numbers always have eleven digits. In Brazil, 0800 is no prefix: only 0 with an area code is.
-var trunkPrefix = regexp.MustCompile(`^(?:550[1-9][1-9]|1{2}\d{10}$|78\d{10}$` +
-	`|(?:2[07]|3[1236]|4[013469]|5[13478]|6[01346]|8[46]|9[0-58]|21[1238]|23[1-4]|243|249|25[12456]|26[0-5]|291|353|35[589]` +
-	`|37[03457]|38[0-35-79]|421|423|508|59[013-68]|686|850|85[56]|880|886|96[12346-7]|97[01267]|99[456])0)`)
+// trunkPrefix matches the digits of a phone with the prefix of national calls behind its country code, as if one could
+// dial +44 020. No number can begin with the prefix in the countries of the long list, where it is 0. In the others a
+// number can, so that its length decides. Brazil's 0800 is no prefix: only a 0 with an area code is.
+var trunkPrefix = regexp.MustCompile(`^(?:550[1-9][1-9]|11\d{10}$|78\d{10}$|(?:370|993)8\d{8}$|6921\d{7}$|2410\d{8}$|2500[1-57-9]` +
+	`|3758(?:[89]|0\d{9,10}$|1[5-7]\d{7}$|[2-4]\d{8}$)` +
+	`|(?:2[07]|3[1236]|4[013469]|5[13478]|6[0-46]|8[1246]|9[0-58]|21[1238]|23[1-4]|243|249|25[12456]|26[0-5]|291|353|35[589]` +
+	`|37[03457]|38[0-35-79]|421|423|508|59[013-68]|686|850|85[56]|880|886|96[1-467]|97[01267]|99[456])0[1-9])`)
 
 // plainMark returns the space for every space and the hyphen for every dash, and drops the invisible marks that come with
 // a pasted phone.
