@@ -169,7 +169,7 @@ func (c *Client) attempt(ctx context.Context, r request, n int) result {
 		case contextErr(bounded) != nil:
 			err, retryable = timeoutError(c.api.timeout), true
 		case errors.Is(err, context.DeadlineExceeded):
-			err = networkTimeout{err}
+			err = networkTimeoutError{err}
 		}
 		return result{err: &TransportError{Op: r.op, Attempts: n, Err: err}, retryable: retryable}
 	}

@@ -81,10 +81,10 @@ func judge(a answer, accept acceptor) (kind, reason error) {
 		return ErrUnexpectedResponse, errRedirect
 	}
 	kind = kindOf(a.status, a.code, a.message)
-	if kind == ErrUnexpectedResponse {
+	if errors.Is(kind, ErrUnexpectedResponse) {
 		return kind, errNot200
 	}
-	if (kind == ErrUnauthorized || kind == ErrNotFound) && a.members == nil && (a.response.err != nil || len(bytes.TrimSpace(a.body)) > 0) {
+	if (errors.Is(kind, ErrUnauthorized) || errors.Is(kind, ErrNotFound)) && a.members == nil && (a.response.err != nil || len(bytes.TrimSpace(a.body)) > 0) {
 		return ErrUnexpectedResponse, errForeign
 	}
 	return kind, nil
