@@ -70,6 +70,7 @@ var encoders = []func(string) string{
 	url.QueryEscape,
 	url.PathEscape,
 	func(text string) string { return (&url.URL{Path: text}).EscapedPath() },
+	encodeURIComponent,
 	func(text string) string {
 		return percentEscape.ReplaceAllStringFunc(url.QueryEscape(text), strings.ToLower)
 	},
@@ -81,6 +82,11 @@ var encoders = []func(string) string{
 }
 
 var percentEscape = regexp.MustCompile(`%[0-9A-F]{2}`)
+
+// encodeURIComponent is that of JavaScript.
+func encodeURIComponent(text string) string {
+	return strings.NewReplacer("%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*").Replace(url.QueryEscape(text))
+}
 
 func encodeJSON(text string) string {
 	quoted, _ := json.Marshal(text) // cannot fail on a string
