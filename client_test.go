@@ -100,12 +100,12 @@ func assertRefusedCredentials(t *testing.T, c zapi.Credentials, field string, gi
 	require.NoError(t, err)
 	client, err := zapi.NewClient(creds)
 	require.NoError(t, err)
-	for op, make := range map[string]func() (*zapi.Client, error){
+	for op, instance := range map[string]func() (*zapi.Client, error){
 		"NewClient":   func() (*zapi.Client, error) { return zapi.NewClient(c) },
 		"Instance":    func() (*zapi.Client, error) { return api.Instance(c) },
 		"ForInstance": func() (*zapi.Client, error) { return client.ForInstance(c) },
 	} {
-		made, err := make()
+		made, err := instance()
 		assertRefused(t, err, op, field, append(given, c.Token, c.ClientToken)...)
 		require.ErrorIs(t, err, zapi.ErrInvalidCredentials)
 		assert.Equal(t, "invalid credentials", zapi.Kind(err))

@@ -472,7 +472,7 @@ func TestRawHeaderKeysOfMiddleware(t *testing.T) {
 		api := newMockAPI(succeeding)
 		require.NoError(t, setOnline(t.Context(), api.client(t, forged)))
 		header := api.requests()[0].Header
-		assert.Equal(t, []string{"kept"}, header["x-raw"])
+		assert.Equal(t, []string{"kept"}, header["x-raw"]) //nolint:staticcheck // a raw key
 		assert.Equal(t, []string{creds.ClientToken}, header["Client-Token"])
 		for name := range header {
 			assert.False(t, name != "Client-Token" && strings.EqualFold(name, "Client-Token"), name)
