@@ -97,6 +97,65 @@ func TestDoneContextSendsNothing(t *testing.T) {
 	}
 }
 
+// Timeouts of net and net/http match context.DeadlineExceeded, which here means that the caller's deadline has passed.
+func TestTimeoutsOfTheTransport(t *testing.T) {
+	t.Parallel()
+	expired := &net.Dialer{Deadline: time.Unix(1, 0)}
+	tests := []struct {
+		name      string
+		transport func(*http.Transport)
+		isNet     bool // a *net.OpError is found
+	}{
+		{"dial", func(t *http.Transport) { t.DialContext = expired.DialContext }, true},
+		{"header of the response", func(t *http.Transport) { t.ResponseHeaderTimeout = time.Second }, false},
+		{"TLS handshake", func(t *http.Transport) {
+			t.TLSHandshakeTimeout = time.Second
+			t.DialContext = func(context.Context, string, string) (net.Conn, error) {
+				conn, silent := net.Pipe()
+				go func() { _, _ = io.Copy(io.Discard, silent) }()
+				return conn, nil
+			}
+		}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				_, template := servePipes(t, 1, hang)
+				tt.transport(template)
+				check := func(ctx context.Context, attempts int) error {
+					err := setOnline(ctx, pipeClient(t, template))
+					var transportErr *zapi.TransportError
+					require.ErrorAs(t, err, &transportErr)
+					assert.Equal(t, attempts, transportErr.Attempts)
+					assert.True(t, transportErr.Timeout())
+					assert.Equal(t, "timeout", zapi.Kind(err))
+					_, again := zapi.Retryable(err)
+					assert.True(t, again)
+					return err
+				}
+				err := check(t.Context(), 3)
+				require.NotErrorIs(t, err, context.DeadlineExceeded)
+				require.ErrorContains(t, err, "zapi: privacy/online: no response: ")
+				assert.Equal(t, tt.isNet, errors.As(err, new(*net.OpError)))
+
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				require.NotErrorIs(t, check(ctx, 3), context.DeadlineExceeded, "it has not passed")
+			})
+		})
+	}
+	t.Run("one that looks like the caller's", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			err := setOnline(t.Context(), (&script{steps: []step{failing(context.DeadlineExceeded)}}).client(t))
+			require.EqualError(t, err, "zapi: privacy/online: no response: context deadline exceeded (3 attempts)")
+			require.NotErrorIs(t, err, context.DeadlineExceeded)
+			assert.True(t, isTimeout(err))
+		})
+	})
+}
+
 // The network may notice a deadline a moment before the context does.
 func TestDeadlineThatTheNetworkSeesFirst(t *testing.T) {
 	t.Parallel()

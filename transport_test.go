@@ -493,9 +493,9 @@ func TestProxyThatRefuses(t *testing.T) {
 		own := errors.New("own")
 		template := &http.Transport{OnProxyConnectResponse: func(context.Context, *url.URL, *http.Request, *http.Response) error { return own }}
 		hook := zapi.NewTransport(template, 0).OnProxyConnectResponse
-		require.ErrorIs(t, hook(t.Context(), nil, nil, &http.Response{StatusCode: 200}), own)
+		require.ErrorIs(t, hook(t.Context(), nil, nil, &http.Response{StatusCode: http.StatusOK}), own)
 		template.OnProxyConnectResponse = nil
-		require.NoError(t, zapi.NewTransport(template, 0).OnProxyConnectResponse(t.Context(), nil, nil, &http.Response{StatusCode: 200}))
+		require.NoError(t, zapi.NewTransport(template, 0).OnProxyConnectResponse(t.Context(), nil, nil, &http.Response{StatusCode: http.StatusOK}))
 	})
 }
 
