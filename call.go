@@ -83,7 +83,8 @@ func (c *Client) do(ctx context.Context, r request) error {
 	for _, intercept := range slices.Backward(c.api.interceptors) {
 		inner := next
 		next = func(ctx context.Context) error {
-			return asCallError(r.op, sent, intercept(ctx, Call{r.op, c.instanceID}, inner))
+			err := intercept(ctx, Call{r.op, c.instanceID}, inner)
+			return asCallError(r.op, sent, err) // in two steps, as intercept changes sent
 		}
 	}
 	return next(ctx)
@@ -169,7 +170,7 @@ func (c *Client) attempt(ctx context.Context, r request, n int) result {
 		case contextErr(bounded) != nil:
 			err, retryable = timeoutError(c.api.timeout), true
 		case errors.Is(err, context.DeadlineExceeded):
-			err = networkTimeout{err}
+			err = networkTimeoutError{err}
 		}
 		return result{err: &TransportError{Op: r.op, Attempts: n, Err: err}, retryable: retryable}
 	}

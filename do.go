@@ -61,7 +61,7 @@ func checkRoute(method, path, route string) (field, reason string) {
 	case strings.ContainsFunc(route, isUnprintable), strings.ContainsAny(route, `#\`):
 		return "route", `must be printable ASCII without spaces, # or \: escape what is not`
 	}
-	for _, segment := range strings.Split(path, "/") {
+	for segment := range strings.SplitSeq(path, "/") {
 		for {
 			plain, err := url.PathUnescape(segment)
 			if err != nil {

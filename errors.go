@@ -210,18 +210,18 @@ func (e timeoutError) Error() string {
 
 func (e timeoutError) Timeout() bool { return true }
 
-// A networkTimeout is a timeout of the transport itself, such as that of a dial, while the caller's deadline has not passed.
+// A networkTimeoutError is a timeout of the transport itself, such as that of a dial, while the caller's deadline has not passed.
 // net and net/http let such timeouts match [context.DeadlineExceeded], which would look like the caller's.
-type networkTimeout struct{ err error }
+type networkTimeoutError struct{ err error }
 
-func (e networkTimeout) Error() string { return e.err.Error() }
-func (e networkTimeout) Timeout() bool { return true }
+func (e networkTimeoutError) Error() string { return e.err.Error() }
+func (e networkTimeoutError) Timeout() bool { return true }
 
 // Is has the place of Unwrap, which would make the deadline match.
-func (e networkTimeout) Is(target error) bool {
+func (e networkTimeoutError) Is(target error) bool {
 	return target != context.DeadlineExceeded && errors.Is(e.err, target)
 }
-func (e networkTimeout) As(target any) bool { return errors.As(e.err, target) }
+func (e networkTimeoutError) As(target any) bool { return errors.As(e.err, target) }
 
 // isUntrusted reports whether err is a certificate that does not verify.
 func isUntrusted(err error) bool {

@@ -127,7 +127,11 @@ func FuzzPolicyJSON(f *testing.F) {
 			require.Less(t, utf8.RuneCountInString(strings.Split(err.Error(), "\n")[0]), 300)
 			return
 		}
-		require.NoError(t, policy.Validate())
+		if policy.IsZero() {
+			require.ErrorIs(t, policy.Validate(), zapi.ErrInvalidArgument)
+		} else {
+			require.NoError(t, policy.Validate())
+		}
 		encoded, err := json.Marshal(policy)
 		require.NoError(t, err)
 		var again zapi.Policy

@@ -39,7 +39,7 @@ func kindOf(status int, code, message string) error {
 		return ErrUnsupportedMediaType
 	case status == http.StatusTooManyRequests:
 		return ErrRateLimited
-	case byText == ErrNotConnected && (status == http.StatusOK || status >= 400 && status < 600):
+	case errors.Is(byText, ErrNotConnected) && (status == http.StatusOK || status >= 400 && status < 600):
 		return ErrNotConnected
 	case status >= 500 && status < 600:
 		return ErrUnavailable

@@ -2,6 +2,8 @@ package zapi
 
 import (
 	"bytes"
+	"compress/flate"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"io"
@@ -16,6 +18,7 @@ const maxResponseBody = 1 << 20 // bytes, after decompression; tens of thousands
 var (
 	errTooLarge      = errors.New("the body is larger than 1 MiB")
 	errEncoded       = errors.New("the body is compressed, although no compression was asked for")
+	errNotGzip       = errors.New("the body is not gzip, although its header says so")
 	errNotObject     = errors.New("the body is not one JSON object")
 	errRepeated      = errors.New("the body repeats a member")
 	errNoSuccess     = errors.New("success is missing or not a boolean")
@@ -31,7 +34,7 @@ type response struct {
 	status int
 	header http.Header
 	body   []byte // without secrets
-	err    error  // why the body cannot be used: errTooLarge or errEncoded
+	err    error  // why the body cannot be used: errTooLarge, errEncoded or errNotGzip
 }
 
 // An answer is a response, parsed.
@@ -81,10 +84,10 @@ func judge(a answer, accept acceptor) (kind, reason error) {
 		return ErrUnexpectedResponse, errRedirect
 	}
 	kind = kindOf(a.status, a.code, a.message)
-	if kind == ErrUnexpectedResponse {
+	if errors.Is(kind, ErrUnexpectedResponse) {
 		return kind, errNot200
 	}
-	if (kind == ErrUnauthorized || kind == ErrNotFound) && a.members == nil && (a.response.err != nil || len(bytes.TrimSpace(a.body)) > 0) {
+	if (errors.Is(kind, ErrUnauthorized) || errors.Is(kind, ErrNotFound)) && a.members == nil && (a.response.err != nil || len(bytes.TrimSpace(a.body)) > 0) {
 		return ErrUnexpectedResponse, errForeign
 	}
 	return kind, nil
@@ -232,11 +235,21 @@ func readBody(body io.Reader, size int64) ([]byte, error) {
 	var text bytes.Buffer
 	text.Grow(int(min(max(size, 0), maxResponseBody)) + bytes.MinRead) // what ReadFrom wants to have free at the end
 	_, err := text.ReadFrom(io.LimitReader(body, maxResponseBody+1))
-	if text.Len() > maxResponseBody {
+	switch {
+	case text.Len() > maxResponseBody:
 		return nil, errTooLarge
+	case err != nil && isBadGzip(err):
+		return nil, errNotGzip
 	}
 	return text.Bytes(), err
 }
 
+// isBadGzip reports whether err is that of a transport that could not decompress a body.
+func isBadGzip(err error) bool {
+	return errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, new(flate.CorruptInputError))
+}
+
 // isBadContent reports whether err, from readBody, is a fault of the content and not of the network.
-func isBadContent(err error) bool { return errors.Is(err, errTooLarge) || errors.Is(err, errEncoded) }
+func isBadContent(err error) bool {
+	return errors.Is(err, errTooLarge) || errors.Is(err, errEncoded) || errors.Is(err, errNotGzip)
+}

@@ -47,8 +47,8 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return *status, nil
 }
 
-// acceptStatus reads a status. Here a text under "error" is no failure: that of a healthy number is "You are already
-// connected."
+// acceptStatus reads a status. Here a text under "error" is no failure: a healthy number has "You are already connected."
+// there.
 func acceptStatus(a answer) (status Status, kind, reason error) {
 	connected, phone := a.members["connected"], a.members["smartphoneConnected"]
 	switch {
@@ -58,7 +58,7 @@ func acceptStatus(a answer) (status Status, kind, reason error) {
 		return Status{}, ErrUnexpectedResponse, a.err
 	case !isBool(connected):
 		kind := kindOfText(a.code, a.message)
-		if kind == nil || kind == ErrNotConnected { // only "connected" itself says so
+		if kind == nil || errors.Is(kind, ErrNotConnected) { // only "connected" itself says so
 			return Status{}, ErrUnexpectedResponse, errNoConnected
 		}
 		return Status{}, kind, nil
