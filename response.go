@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -229,13 +230,23 @@ func parseObject(data []byte) (m members, repeated []string, err error) {
 // readBody reads at most [maxResponseBody] bytes. The error is nil only if the body ended within that limit. size is the
 // Content-Length, which may be wrong or -1.
 func readBody(body io.Reader, size int64) ([]byte, error) {
-	var text bytes.Buffer
-	text.Grow(int(min(max(size, 0), maxResponseBody)) + bytes.MinRead) // what ReadFrom wants to have free at the end
-	_, err := text.ReadFrom(io.LimitReader(body, maxResponseBody+1))
-	if text.Len() > maxResponseBody {
-		return nil, errTooLarge
+	if size < 0 {
+		size = bytes.MinRead
 	}
-	return text.Bytes(), err
+	text := make([]byte, 0, min(size, maxResponseBody)+1) // the last byte is for the read that meets the end
+	for len(text) <= maxResponseBody {
+		n, err := body.Read(text[len(text):cap(text)])
+		text = text[:len(text)+n]
+		switch {
+		case err == io.EOF:
+			return text, nil
+		case err != nil:
+			return text, err
+		case len(text) == cap(text):
+			text = slices.Grow(text, bytes.MinRead)
+		}
+	}
+	return nil, errTooLarge
 }
 
 // isBadContent reports whether err, from readBody, is a fault of the content and not of the network.
