@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -39,11 +38,6 @@ func routePath(instanceID, token, route string) string {
 	escape := func(segment string) string { return (&url.URL{Path: segment}).EscapedPath() }
 	return "/instances/" + escape(instanceID) + "/token/" + escape(token) + "/" + route
 }
-
-// A networkError is a failure that another attempt may avoid. Errors of middleware are not wrapped in it.
-type networkError struct{ error }
-
-func (e networkError) Unwrap() error { return e.error }
 
 // A secretTransport puts the secrets into a copy of each request and redacts them in each response. The token is part of
 // the path, where traces and logs of middleware would record it. So what is above this transport, resty and middleware,
@@ -83,20 +77,6 @@ func (t secretTransport) check(req *http.Request, x *exchange) error {
 		return errRerouted
 	}
 	return nil
-}
-
-// classify wraps an error of the transport in a networkError if another attempt may avoid it.
-func classify(err error, req *http.Request) error {
-	var refused proxyError
-	switch {
-	case isUntrusted(err): // an attack or a mistake: another attempt would meet it again
-		return err
-	case errors.As(err, &refused) && !refused.temporary():
-		return err
-	case strings.HasPrefix(err.Error(), "no responder found"): // httpmock, for a request that a test did not expect
-		return fmt.Errorf("%w: %s %s", err, req.Method, req.URL.Path)
-	}
-	return networkError{err}
 }
 
 // reveal returns the request as the API gets it.
