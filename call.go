@@ -183,7 +183,8 @@ func (c *Client) attempt(ctx context.Context, r request, n int) result {
 
 // send makes one HTTP exchange. Neither its error nor the body holds a secret.
 func (c *Client) send(ctx context.Context, r request) (response, error) {
-	x := &exchange{secrets: c.secrets, instanceID: c.instanceID, route: cmp.Or(r.route, r.op), method: r.method}
+	route := cmp.Or(r.route, r.op)
+	x := &exchange{c.secrets, c.instanceID, r.method, route, routePath(c.instanceID, tokenPlaceholder, route)}
 	resty := c.api.resty
 	if r.once {
 		resty = c.api.restyOnce
@@ -197,7 +198,7 @@ func (c *Client) send(ctx context.Context, r request) (response, error) {
 	case r.once:
 		req.SetBody(emptyBody{})
 	}
-	resp, err := req.Execute(r.method, c.api.base.String()+routePath(c.instanceID, tokenPlaceholder, x.route)+r.query)
+	resp, err := req.Execute(r.method, c.api.baseURL+x.path+r.query)
 	redactor := c.secrets().redactor
 	if err != nil {
 		return response{}, redactor.withoutSecrets(err)

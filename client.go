@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -123,7 +122,6 @@ func sealSecrets(creds Credentials) sealed[*secrets] {
 type API struct {
 	config
 
-	base       *url.URL
 	keeper     *connectionKeeper
 	resty      *resty.Client
 	restyOnce  *resty.Client // for calls that must not be repeated, not even by net/http
@@ -147,6 +145,7 @@ func newAPI(op string, opts []Option) (*API, error) {
 	if reason != "" {
 		return nil, &ValidationError{op, "WithBaseURL", reason}
 	}
+	c.baseURL = base.String() // without a trailing slash
 	transport := c.transport
 	if transport == nil {
 		template, ok := http.DefaultTransport.(*http.Transport)
@@ -176,7 +175,7 @@ func newAPI(op string, opts []Option) (*API, error) {
 	headerJSON := header.Clone()
 	headerJSON.Set("Content-Type", "application/json")
 	return &API{
-		config: c, base: base, keeper: keeper, header: header, headerJSON: headerJSON,
+		config: c, keeper: keeper, header: header, headerJSON: headerJSON,
 		resty: newResty(), restyOnce: newResty().SetAllowGetMethodPayload(true),
 	}, nil
 }
@@ -201,7 +200,7 @@ func (a *API) instance(op string, creds Credentials) (*Client, error) {
 		return nil, err
 	}
 	client := &Client{a, creds.InstanceID, sealSecrets(creds)}
-	if client.secrets().redactor.in(a.base.String()) {
+	if client.secrets().redactor.in(a.baseURL) {
 		return nil, &ValidationError{op, "Token", "must not be part of the base URL, which logs and traces show"}
 	}
 	return client, nil

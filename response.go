@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -232,16 +233,25 @@ func parseObject(data []byte) (m members, repeated []string, err error) {
 // readBody reads at most [maxResponseBody] bytes. The error is nil only if the body ended within that limit. size is the
 // Content-Length, which may be wrong or -1.
 func readBody(body io.Reader, size int64) ([]byte, error) {
-	var text bytes.Buffer
-	text.Grow(int(min(max(size, 0), maxResponseBody)) + bytes.MinRead) // what ReadFrom wants to have free at the end
-	_, err := text.ReadFrom(io.LimitReader(body, maxResponseBody+1))
-	switch {
-	case text.Len() > maxResponseBody:
-		return nil, errTooLarge
-	case err != nil && isBadGzip(err):
-		return nil, errNotGzip
+	if size < 0 {
+		size = bytes.MinRead
 	}
-	return text.Bytes(), err
+	text := make([]byte, 0, min(size, maxResponseBody)+1) // the last byte is for the read that meets the end
+	for len(text) <= maxResponseBody {
+		n, err := body.Read(text[len(text):cap(text)])
+		text = text[:len(text)+n]
+		switch {
+		case err == io.EOF:
+			return text, nil
+		case err != nil && isBadGzip(err):
+			return nil, errNotGzip
+		case err != nil:
+			return nil, err
+		case len(text) == cap(text):
+			text = slices.Grow(text, bytes.MinRead)
+		}
+	}
+	return nil, errTooLarge
 }
 
 // isBadGzip reports whether err is that of a transport that could not decompress a body.

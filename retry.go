@@ -2,8 +2,11 @@ package zapi
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -74,4 +77,23 @@ func isRetryable(status int) bool {
 		return true
 	}
 	return false
+}
+
+// A networkError is a failure that another attempt may avoid. Errors of middleware are not wrapped in it.
+type networkError struct{ error }
+
+func (e networkError) Unwrap() error { return e.error }
+
+// classify wraps an error of the transport in a networkError if another attempt may avoid it.
+func classify(err error, req *http.Request) error {
+	var refused proxyError
+	switch {
+	case isUntrusted(err): // an attack or a mistake: another attempt would meet it again
+		return err
+	case errors.As(err, &refused) && !refused.temporary():
+		return err
+	case strings.HasPrefix(err.Error(), "no responder found"): // httpmock, for a request that a test did not expect
+		return fmt.Errorf("%w: %s %s", err, req.Method, req.URL.Path)
+	}
+	return networkError{err}
 }

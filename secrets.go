@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -27,29 +26,25 @@ var (
 type exchange struct {
 	secrets    sealed[*secrets]
 	instanceID string
-	route      string // below the token, escaped
 	method     string
+	route      string // below the token, escaped
+	path       string // below the base URL, escaped, with the placeholder
 }
 
 type exchangeKey struct{}
 
 // routePath returns where a request goes, below the base URL, escaped. route is escaped already.
 func routePath(instanceID, token, route string) string {
-	prefix := url.URL{Path: "/instances/" + instanceID + "/token/" + token + "/"}
-	return prefix.EscapedPath() + route
+	escape := func(segment string) string { return (&url.URL{Path: segment}).EscapedPath() }
+	return "/instances/" + escape(instanceID) + "/token/" + escape(token) + "/" + route
 }
-
-// A networkError is a failure that another attempt may avoid. Errors of middleware are not wrapped in it.
-type networkError struct{ error }
-
-func (e networkError) Unwrap() error { return e.error }
 
 // A secretTransport puts the secrets into a copy of each request and redacts them in each response. The token is part of
 // the path, where traces and logs of middleware would record it. So what is above this transport, resty and middleware,
 // works with a placeholder, and only the transport below it sees the real request.
 type secretTransport struct {
-	next http.RoundTripper
-	base *url.URL
+	keeper *connectionKeeper
+	base   *url.URL
 }
 
 func (t secretTransport) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -61,41 +56,27 @@ func (t secretTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	secrets := x.secrets()
-	resp, err := t.next.RoundTrip(t.reveal(req, x, secrets))
+	resp, err := t.keeper.RoundTrip(t.reveal(req, x, secrets))
 	switch {
 	case err != nil:
 		return nil, classify(secrets.redactor.withoutSecrets(err), req)
 	case resp == nil:
 		return nil, errNoResponse
 	}
-	return conceal(resp, req, secrets.redactor), nil
+	return t.conceal(resp, req, secrets.redactor), nil
 }
 
 // check returns an error unless req still goes where the client sent it: a middleware that follows redirects must not take
 // the secrets to another host.
 func (t secretTransport) check(req *http.Request, x *exchange) error {
-	switch {
-	case x == nil:
+	if x == nil {
 		return errNoContext
-	case req.Method != x.method, req.URL.Scheme != t.base.Scheme, req.URL.Host != t.base.Host,
-		req.URL.EscapedPath() != t.base.EscapedPath()+routePath(x.instanceID, tokenPlaceholder, x.route):
+	}
+	path, isBelow := strings.CutPrefix(req.URL.EscapedPath(), t.base.EscapedPath())
+	if req.Method != x.method || req.URL.Scheme != t.base.Scheme || req.URL.Host != t.base.Host || !isBelow || path != x.path {
 		return errRerouted
 	}
 	return nil
-}
-
-// classify wraps an error of the transport in a networkError if another attempt may avoid it.
-func classify(err error, req *http.Request) error {
-	var refused proxyError
-	switch {
-	case isUntrusted(err): // an attack or a mistake: another attempt would meet it again
-		return err
-	case errors.As(err, &refused) && !refused.temporary():
-		return err
-	case strings.HasPrefix(err.Error(), "no responder found"): // httpmock, for a request that a test did not expect
-		return fmt.Errorf("%w: %s %s", err, req.Method, req.URL.Path)
-	}
-	return networkError{err}
 }
 
 // reveal returns the request as the API gets it.
@@ -120,7 +101,7 @@ func (t secretTransport) reveal(req *http.Request, x *exchange, secrets *secrets
 
 // conceal reads the whole body and returns the response as middleware may see it: without secrets, and with the
 // request that has the placeholder. A body that is not whole is shown empty, as its end may be half a secret.
-func conceal(resp *http.Response, req *http.Request, redactor redactor) *http.Response {
+func (t secretTransport) conceal(resp *http.Response, req *http.Request, redactor redactor) *http.Response {
 	body := &shownBody{}
 	if resp.Body != nil { // nil is allowed for a RoundTripper
 		if resp.StatusCode != http.StatusSwitchingProtocols { // the raw connection: no context ends a read of it
@@ -130,6 +111,7 @@ func conceal(resp *http.Response, req *http.Request, redactor redactor) *http.Re
 	}
 	switch {
 	case body.err != nil && !isBadContent(body.err):
+		t.keeper.failed(req.Context())
 		body.text, body.err = nil, networkError{redactor.withoutSecrets(body.err)}
 	case len(body.text) > 0 && resp.Header.Get("Content-Encoding") != "":
 		body.text, body.err = nil, errEncoded // it cannot be redacted

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -108,16 +107,13 @@ func (k *connectionKeeper) RoundTrip(req *http.Request) (*http.Response, error) 
 	resp, err := k.RoundTripper.RoundTrip(req)
 	if err != nil {
 		k.failed(req.Context())
-	} else if resp != nil {
+	} else {
 		k.responded.Store(true)
-		if resp.Body != nil {
-			resp.Body = keptBody{resp.Body, k, req.Context()}
-		}
 	}
 	return resp, err
 }
 
-// failed closes the idle connections if ctx has reached its deadline.
+// failed closes the idle connections if ctx, of a request without a complete response, has reached its deadline.
 func (k *connectionKeeper) failed(ctx context.Context) {
 	if errors.Is(contextErr(ctx), context.DeadlineExceeded) && k.responded.Swap(false) {
 		k.closeIdleConnections()
@@ -129,20 +125,4 @@ func (k *connectionKeeper) closeIdleConnections() {
 	if closer, ok := k.RoundTripper.(interface{ CloseIdleConnections() }); ok {
 		closer.CloseIdleConnections()
 	}
-}
-
-// A keptBody is the body of a response. Its connection may die while it is read.
-type keptBody struct {
-	io.ReadCloser
-
-	keeper *connectionKeeper
-	ctx    context.Context
-}
-
-func (b keptBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		b.keeper.failed(b.ctx)
-	}
-	return n, err
 }
