@@ -78,10 +78,10 @@ func fill(ctx context.Context, fake *zapitest.Server, s store) error {
 	offline, busy, broken := fake.AddInstance(), fake.AddInstance(), fake.AddInstance()
 	fake.FailWhen(func(r zapitest.Request) bool { return r.InstanceID == offline.InstanceID },
 		zapitest.Answer{StatusCode: http.StatusBadRequest, Body: `{"error": "You are not connected."}`})
-	fake.FailWhen(func(r zapitest.Request) bool {
+	limited := func(r zapitest.Request) bool {
 		return r.InstanceID == busy.InstanceID && r.Op == "privacy/read-receipts"
-	},
-		zapitest.Answer{StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"60"}}})
+	}
+	fake.FailWhen(limited, zapitest.Answer{StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"60"}}})
 	broken.Token = "${TOKEN}" // nothing has replaced the variable
 	return errors.Join(s.add(ctx, "acme", fake.Credentials()), s.add(ctx, "offline", offline),
 		s.add(ctx, "busy", busy), s.add(ctx, "broken", broken))
