@@ -14,6 +14,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/signal"
 
@@ -73,10 +74,12 @@ func runFake(ctx context.Context, out io.Writer) error {
 	online := client.SetOnlineVisibility(ctx, zapi.OnlineSameAsLastSeen)
 	report(out, "online: same as last seen", online)
 
-	// Two failures, to show what they look like.
+	// Three failures, to show what they look like.
 	report(out, "photo: a malformed phone", client.SetPhotoVisibility(ctx, zapi.VisibilityContactBlacklist, zapi.Disallow("911")))
-	server.FailNext(1, zapitest.Answer{Body: `{"success": false, "message": "the number is not connected"}`})
+	server.FailNext(1, zapitest.Answer{Body: `{"success": false, "message": "not now"}`})
 	report(out, "online: a rejection by the API", client.SetOnlineVisibility(ctx, zapi.OnlineAll))
+	server.FailNext(1, zapitest.Answer{StatusCode: http.StatusBadRequest, Body: `{"error": "You are not connected."}`})
+	report(out, "online: without a connection", client.SetOnlineVisibility(ctx, zapi.OnlineAll))
 
 	now := server.Settings(client.InstanceID())
 	fmt.Fprintf(out, "\nThe server now has: last seen %s except %v, photo %s, online %s\n",
@@ -92,6 +95,8 @@ func report(out io.Writer, what string, err error) {
 		verdict = "refused before anything was sent"
 	case errors.Is(err, zapi.ErrNotFound), errors.Is(err, zapi.ErrUnauthorized):
 		verdict = "refused by the API: check the credentials"
+	case errors.Is(err, zapi.ErrNotConnected):
+		verdict = "the number is not connected: connect it again in the Z-API panel"
 	case errors.Is(err, zapi.ErrRejected):
 		verdict = "rejected by the API: nothing was changed"
 	case err != nil:

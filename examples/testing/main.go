@@ -66,9 +66,9 @@ func (o Offboarding) Hide(ctx context.Context, phone string) error {
 	var failures []error
 	for _, set := range setters {
 		err := set(ctx, zapi.VisibilityContactBlacklist, zapi.Disallow(phone))
-		var apiErr *zapi.APIError
-		if errors.Is(err, zapi.ErrRateLimited) && errors.As(err, &apiErr) {
-			return &PostponedError{After: cmp.Or(apiErr.RetryAfter, defaultPause), Err: err} // more calls would be limited too
+		if errors.Is(err, zapi.ErrRateLimited) {
+			after, _ := zapi.Retryable(err)
+			return &PostponedError{After: cmp.Or(after, defaultPause), Err: err} // more calls would be limited too
 		}
 		failures = append(failures, err) // one setting hidden is better than none
 	}
