@@ -43,6 +43,7 @@ type request struct {
 	query  string // encoded, with its "?"
 	body   []byte // JSON; nil for none, empty for a POST without one
 	once   bool   // must not be repeated
+	reads  bool   // the caller wants what the response holds
 	accept acceptor
 }
 
@@ -74,20 +75,28 @@ func (c *Client) do(ctx context.Context, r request) error {
 		_, err := c.repeat(ctx, r)
 		return err
 	}
-	sent := 0 // attempts; interceptors call next one at a time
+	sent, answered := 0, false // attempts, and whether one succeeded; interceptors call next one at a time
 	next := func(ctx context.Context) error {
 		attempts, err := c.repeat(ctx, r)
 		sent += attempts
+		answered = answered || err == nil
 		return err
 	}
 	for _, intercept := range slices.Backward(c.api.interceptors) {
 		inner := next
 		next = func(ctx context.Context) error {
-			return asCallError(r.op, sent, intercept(ctx, Call{r.op, c.instanceID}, inner))
+			err := intercept(ctx, Call{r.op, c.instanceID}, inner)
+			return asCallError(r.op, sent, err)
 		}
 	}
-	return next(ctx)
+	err := next(ctx)
+	if err == nil && r.reads && !answered {
+		return &TransportError{r.op, sent, errNoAnswer}
+	}
+	return err
 }
+
+var errNoAnswer = errors.New("an interceptor returned nil without a response")
 
 // ready returns an error for a nil or zero Client or a nil context.
 func (c *Client) ready(ctx context.Context, op string) error {

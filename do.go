@@ -47,7 +47,7 @@ func (c *Client) Do(ctx context.Context, method, route string, in, out any) erro
 		return &ValidationError{"Do", "in", "must be nil or what JSON can hold, and nil for HEAD and OPTIONS"}
 	}
 	return c.do(ctx, request{
-		op: c.secrets().redactor.redact(shownRoute(path)), route: path, method: method, query: query, body: body, once: true,
+		op: c.secrets().redactor.redact(shownRoute(path)), route: path, method: method, query: query, body: body, once: true, reads: out != nil,
 		accept: func(a answer) (kind, reason error) { return acceptAny(a, out) },
 	})
 }
