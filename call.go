@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -191,19 +190,16 @@ func (c *Client) attempt(ctx context.Context, r request, n int) result {
 
 // send makes one HTTP exchange. Neither its error nor the body holds a secret.
 func (c *Client) send(ctx context.Context, r request) (response, error) {
-	x := &exchange{secrets: c.secrets, instanceID: c.instanceID, route: cmp.Or(r.route, r.op), method: r.method}
+	x := &exchange{c.secrets, c.instanceID, cmp.Or(r.route, r.op), r.method, r.once}
 	resty := c.api.resty
-	if r.once {
-		resty = c.api.restyOnce
+	if r.method == http.MethodGet && r.body != nil {
+		resty = c.api.restyGetBody
 	}
 	req := resty.R().SetContext(context.WithValue(ctx, exchangeKey{}, x))
 	req.Header = c.api.header // resty sends a copy
-	switch {
-	case r.body != nil:
+	if r.body != nil {
 		req.Header = c.api.headerJSON
 		req.SetBody(bytes.NewReader(r.body)) // resty would copy a []byte twice
-	case r.once:
-		req.SetBody(emptyBody{})
 	}
 	resp, err := req.Execute(r.method, c.api.base.String()+routePath(c.instanceID, tokenPlaceholder, x.route)+r.query)
 	redactor := c.secrets().redactor
@@ -224,12 +220,6 @@ func (c *Client) send(ctx context.Context, r request) (response, error) {
 	}
 	return response{resp.StatusCode(), resp.Header(), body.text, body.err}, nil
 }
-
-// An emptyBody keeps net/http from sending a request again by itself, as it does with a GET without a body when a
-// connection closes before a response: GET /restart would restart twice.
-type emptyBody struct{}
-
-func (emptyBody) Read([]byte) (int, error) { return 0, io.EOF }
 
 // sleep waits for d, or returns the error of a context that ends first.
 func sleep(ctx context.Context, d time.Duration) error {
