@@ -73,7 +73,7 @@ var encoders = []func(string) string{
 	strings.NewReplacer(`\`, `\\`, `"`, `\"`, "/", `\/`).Replace,
 }
 
-var percentEscape = regexp.MustCompile(`%[0-9A-F]{2}`)
+var percentEscape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 
 func encodeJSON(text string) string {
 	quoted, _ := json.Marshal(text) // cannot fail on a string
