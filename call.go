@@ -36,8 +36,9 @@ const (
 
 // A request is one call, validated and encoded.
 type request struct {
-	op     string // as errors, logs and interceptors show it
-	route  string // below the token, escaped, if it is not op
+	op     string   // as errors, logs and interceptors show it
+	route  string   // below the token, escaped, if it is not op
+	phones redactor // those of the route, which a transport may quote in its error
 	method string
 	query  string // encoded, with its "?"
 	body   []byte // JSON; nil for none, empty for a POST without one
@@ -204,7 +205,7 @@ func (c *Client) send(ctx context.Context, r request) (response, error) {
 	resp, err := req.Execute(r.method, c.api.base.String()+routePath(c.instanceID, tokenPlaceholder, x.route)+r.query)
 	redactor := c.secrets().redactor
 	if err != nil {
-		return response{}, redactor.withoutSecrets(err)
+		return response{}, slices.Concat(r.phones, redactor).withoutSecrets(err)
 	}
 	// SetResult would read JSON content types only, and take a missing success for false.
 	raw := resp.RawBody()
@@ -216,7 +217,7 @@ func (c *Client) send(ctx context.Context, r request) (response, error) {
 		body.text = redactor.redactBody(body.text)
 	}
 	if body.err != nil && !isBadContent(body.err) {
-		return response{}, redactor.withoutSecrets(body.err)
+		return response{}, slices.Concat(r.phones, redactor).withoutSecrets(body.err)
 	}
 	return response{resp.StatusCode(), resp.Header(), body.text, body.err}, nil
 }

@@ -47,7 +47,8 @@ func (c *Client) Do(ctx context.Context, method, route string, in, out any) erro
 		return &ValidationError{"Do", "in", "must be nil or what JSON can hold, and nil for HEAD and OPTIONS"}
 	}
 	return c.do(ctx, request{
-		op: c.secrets().redactor.redact(shownRoute(path)), route: escapeMarks.Replace(path), method: method, query: query, body: body, once: true, reads: out != nil,
+		op: c.secrets().redactor.redact(shownRoute(path)), route: escapeMarks.Replace(path), phones: phonesIn(route),
+		method: method, query: query, body: body, once: true, reads: out != nil,
 		accept: func(a answer) (kind, reason error) { return acceptAny(a, out) },
 	})
 }
@@ -91,12 +92,24 @@ var escapeMarks = strings.NewReplacer(
 func shownRoute(path string) string {
 	segments := strings.Split(path, "/")
 	for i, segment := range segments {
-		if len(strings.Map(onlyDigit, segment)) >= minPhoneDigits {
+		if mayBePhone(segment) {
 			segments[i] = "…"
 		}
 	}
 	return strings.Join(segments, "/")
 }
+
+// phonesIn returns the parts of route that may be phones, as they are and unescaped.
+func phonesIn(route string) (phones redactor) {
+	for _, part := range strings.FieldsFunc(route, func(r rune) bool { return strings.ContainsRune("/?&=", r) }) {
+		if mayBePhone(part) {
+			phones = append(phones, part, percentEscape.ReplaceAllStringFunc(part, unescape))
+		}
+	}
+	return phones
+}
+
+func mayBePhone(text string) bool { return len(strings.Map(onlyDigit, text)) >= minPhoneDigits }
 
 var errNoBody = errors.New("the method has no body")
 
