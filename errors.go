@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -223,10 +224,13 @@ func (e networkTimeout) Is(target error) bool {
 }
 func (e networkTimeout) As(target any) bool { return errors.As(e.err, target) }
 
-// isUntrusted reports whether err is a certificate that does not verify.
+// isUntrusted reports whether err is a certificate that does not verify. Not every transport uses crypto/tls, which would
+// wrap the error of crypto/x509.
 func isUntrusted(err error) bool {
 	var redacted *redactedError
-	return errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, &redacted) && redacted.untrusted
+	return errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(x509.UnknownAuthorityError)) ||
+		errors.As(err, new(x509.HostnameError)) || errors.As(err, new(x509.CertificateInvalidError)) ||
+		errors.As(err, &redacted) && redacted.untrusted
 }
 
 // An ApplyError reports the settings that [Client.Apply] could not apply. It unwraps to the errors of Failed.
