@@ -264,6 +264,15 @@ func (e SettingError) Error() string { return fmt.Sprintf("%s: %v", e.Setting, e
 // Unwrap returns Err.
 func (e SettingError) Unwrap() error { return e.Err }
 
+// As sets a target of type *SettingError, so that [errors.As] finds e into a pointer and into a value.
+func (e SettingError) As(target any) bool {
+	value, ok := target.(*SettingError)
+	if ok {
+		*value = e
+	}
+	return ok
+}
+
 // attemptsText is appended after shortening, so that a long text cannot cut it off.
 func attemptsText(attempts int) string {
 	if attempts < 2 {
