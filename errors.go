@@ -64,11 +64,13 @@ func (e *ValidationError) Is(target error) bool {
 }
 
 func (e *ValidationError) isAboutCredentials() bool {
-	switch e.Field {
-	case "InstanceID", "Token", "ClientToken":
+	switch e.Op {
+	case "CredentialsFromEnv":
 		return true
+	case "NewClient", "Instance", "ForInstance": // a policy may have a key "Token"
+		return e.Field == "InstanceID" || e.Field == "Token" || e.Field == "ClientToken"
 	}
-	return e.Op == "CredentialsFromEnv"
+	return false
 }
 
 // withOp puts op into a *ValidationError that has none.
