@@ -326,7 +326,7 @@ photo     NONE
 groupAdd  CONTACT_BLACKLIST  0 added, 0 removed
 `
 	assert.Equal(t, want, plan.String())
-	for _, text := range []string{plan.String(), fmt.Sprint(plan), fmt.Sprintf("%s", plan), fmt.Sprintf("%v", plan), fmt.Sprintf("%+v", plan)} {
+	for _, text := range []string{plan.String(), fmt.Sprint(plan), fmt.Sprintf("%v", plan), fmt.Sprintf("%+v", plan)} {
 		assert.NotEmpty(t, text)
 		assert.NotContains(t, text, a)
 		assert.NotContains(t, text, "@lid")
@@ -458,7 +458,7 @@ func TestDiffBlacklistFails(t *testing.T) {
 	})
 	t.Run("no context", func(t *testing.T) {
 		t.Parallel()
-		assertRefused(t, diff(zapi.BlacklistPhoto)(nil, newClient(t, succeeding)), op, "ctx") //nolint:staticcheck // that is what is tested
+		assertRefused(t, diff(zapi.BlacklistPhoto)(nil, newClient(t, succeeding)), op, "ctx")
 	})
 	t.Run("the parser of the caller", func(t *testing.T) {
 		t.Parallel()
