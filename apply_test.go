@@ -322,7 +322,7 @@ func TestPlanString(t *testing.T) {
 	}
 	const want = `SETTING   VALUE              BLACKLIST
 lastSeen  CONTACT_BLACKLIST  2 added, 1 removed
-photo     NONE               
+photo     NONE               -
 groupAdd  CONTACT_BLACKLIST  0 added, 0 removed
 `
 	assert.Equal(t, want, plan.String())

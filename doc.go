@@ -9,7 +9,11 @@
 //   - [Client.SetMessageDuration]: when the messages of new chats disappear
 //   - [Client.DisallowedContacts]: reads the blacklist of a setting
 //   - [Client.ReplaceBlacklist]: makes the blacklist of a setting match a list
+//   - [Client.DiffBlacklist]: shows what that would change
 //   - [Client.Apply]: applies a [Policy], the privacy of an instance as one value
+//   - [Client.Plan]: shows what that would send
+//   - [Client.Status]: whether the number is connected to WhatsApp
+//   - [Client.Do]: any other route of the API
 //
 // A program makes a client with [NewClient] and calls it:
 //
