@@ -21,7 +21,7 @@ func (c *Client) DisallowedContacts(ctx context.Context, scope BlacklistScope) (
 	if err := blacklistScopes.check(opDisallowedContacts, "scope", scope); err != nil {
 		return nil, err
 	}
-	var contacts []string // nil until a response was accepted
+	var contacts []string
 	accept := func(a answer) (kind, reason error) {
 		return acceptObject(a, func(m members) (err error) {
 			if err := checkSuccess(m); err != nil {
@@ -31,12 +31,9 @@ func (c *Client) DisallowedContacts(ctx context.Context, scope BlacklistScope) (
 			return err
 		})
 	}
-	get := request{op: opDisallowedContacts, method: http.MethodGet, query: "?type=" + string(scope), accept: accept}
-	switch err := c.do(ctx, get); {
-	case err != nil:
+	get := request{op: opDisallowedContacts, method: http.MethodGet, query: "?type=" + string(scope), reads: true, accept: accept}
+	if err := c.do(ctx, get); err != nil {
 		return nil, err // also if an interceptor returned it after a success
-	case contacts == nil:
-		return nil, &TransportError{Op: opDisallowedContacts, Err: errNoAnswer}
 	}
 	return contacts, nil
 }

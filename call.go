@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -37,12 +36,14 @@ const (
 
 // A request is one call, validated and encoded.
 type request struct {
-	op     string // as errors, logs and interceptors show it
-	route  string // below the token, escaped, if it is not op
+	op     string   // as errors, logs and interceptors show it
+	route  string   // below the token, escaped, if it is not op
+	phones []string // those of the route, which a transport may quote in its error
 	method string
 	query  string // encoded, with its "?"
 	body   []byte // JSON; nil for none, empty for a POST without one
 	once   bool   // must not be repeated
+	reads  bool   // the caller wants what the response holds
 	accept acceptor
 }
 
@@ -74,10 +75,11 @@ func (c *Client) do(ctx context.Context, r request) error {
 		_, err := c.repeat(ctx, r)
 		return err
 	}
-	sent := 0 // attempts; interceptors call next one at a time
+	sent, answered := 0, false // attempts, and whether one succeeded; interceptors call next one at a time
 	next := func(ctx context.Context) error {
 		attempts, err := c.repeat(ctx, r)
 		sent += attempts
+		answered = answered || err == nil
 		return err
 	}
 	for _, intercept := range slices.Backward(c.api.interceptors) {
@@ -87,8 +89,14 @@ func (c *Client) do(ctx context.Context, r request) error {
 			return asCallError(r.op, sent, err) // in two steps, as intercept changes sent
 		}
 	}
-	return next(ctx)
+	err := next(ctx)
+	if err == nil && r.reads && !answered {
+		return &TransportError{r.op, sent, errNoAnswer}
+	}
+	return err
 }
+
+var errNoAnswer = errors.New("an interceptor returned nil without a response")
 
 // ready returns an error for a nil or zero Client or a nil context.
 func (c *Client) ready(ctx context.Context, op string) error {
@@ -184,24 +192,21 @@ func (c *Client) attempt(ctx context.Context, r request, n int) result {
 // send makes one HTTP exchange. Neither its error nor the body holds a secret.
 func (c *Client) send(ctx context.Context, r request) (response, error) {
 	route := cmp.Or(r.route, r.op)
-	x := &exchange{c.secrets, c.instanceID, r.method, route, routePath(c.instanceID, tokenPlaceholder, route)}
+	x := &exchange{c.secrets, c.instanceID, r.method, route, routePath(c.instanceID, tokenPlaceholder, route), r.once}
 	resty := c.api.resty
-	if r.once {
-		resty = c.api.restyOnce
+	if r.method == http.MethodGet && r.body != nil {
+		resty = c.api.restyGetBody
 	}
 	req := resty.R().SetContext(context.WithValue(ctx, exchangeKey{}, x))
 	req.Header = c.api.header // resty sends a copy
-	switch {
-	case r.body != nil:
+	if r.body != nil {
 		req.Header = c.api.headerJSON
 		req.SetBody(bytes.NewReader(r.body)) // resty would copy a []byte twice
-	case r.once:
-		req.SetBody(emptyBody{})
 	}
 	resp, err := req.Execute(r.method, c.api.baseURL+x.path+r.query)
 	redactor := c.secrets().redactor
 	if err != nil {
-		return response{}, redactor.withoutSecrets(err)
+		return response{}, redactor.with(r.phones).withoutSecrets(err)
 	}
 	// SetResult would read JSON content types only, and take a missing success for false.
 	raw := resp.RawBody()
@@ -213,16 +218,10 @@ func (c *Client) send(ctx context.Context, r request) (response, error) {
 		body.text = redactor.redactBody(body.text)
 	}
 	if body.err != nil && !isBadContent(body.err) {
-		return response{}, redactor.withoutSecrets(body.err)
+		return response{}, redactor.with(r.phones).withoutSecrets(body.err)
 	}
 	return response{resp.StatusCode(), resp.Header(), body.text, body.err}, nil
 }
-
-// An emptyBody keeps net/http from sending a request again by itself, as it does with a GET without a body when a
-// connection closes before a response: GET /restart would restart twice.
-type emptyBody struct{}
-
-func (emptyBody) Read([]byte) (int, error) { return 0, io.EOF }
 
 // sleep waits for d, or returns the error of a context that ends first.
 func sleep(ctx context.Context, d time.Duration) error {

@@ -122,11 +122,11 @@ func sealSecrets(creds Credentials) sealed[*secrets] {
 type API struct {
 	config
 
-	keeper     *connectionKeeper
-	resty      *resty.Client
-	restyOnce  *resty.Client // for calls that must not be repeated, not even by net/http
-	header     http.Header   // of a request without a body
-	headerJSON http.Header   // of a request with one
+	keeper       *connectionKeeper
+	resty        *resty.Client
+	restyGetBody *resty.Client // for a GET with a body, which resty drops otherwise
+	header       http.Header   // of a request without a body
+	headerJSON   http.Header   // of a request with one
 }
 
 // NewAPI returns an API with the given options. It sends nothing.
@@ -176,7 +176,7 @@ func newAPI(op string, opts []Option) (*API, error) {
 	headerJSON.Set("Content-Type", "application/json")
 	return &API{
 		config: c, keeper: keeper, header: header, headerJSON: headerJSON,
-		resty: newResty(), restyOnce: newResty().SetAllowGetMethodPayload(true),
+		resty: newResty(), restyGetBody: newResty().SetAllowGetMethodPayload(true),
 	}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -63,11 +64,13 @@ func (e *ValidationError) Is(target error) bool {
 }
 
 func (e *ValidationError) isAboutCredentials() bool {
-	switch e.Field {
-	case "InstanceID", "Token", "ClientToken":
+	switch e.Op {
+	case "CredentialsFromEnv":
 		return true
+	case "NewClient", "Instance", "ForInstance": // a policy may have a key "Token"
+		return e.Field == "InstanceID" || e.Field == "Token" || e.Field == "ClientToken"
 	}
-	return e.Op == "CredentialsFromEnv"
+	return false
 }
 
 // withOp puts op into a *ValidationError that has none.
@@ -223,10 +226,13 @@ func (e networkTimeoutError) Is(target error) bool {
 }
 func (e networkTimeoutError) As(target any) bool { return errors.As(e.err, target) }
 
-// isUntrusted reports whether err is a certificate that does not verify.
+// isUntrusted reports whether err is a certificate that does not verify. Not every transport uses crypto/tls, which would
+// wrap the error of crypto/x509.
 func isUntrusted(err error) bool {
 	var redacted *redactedError
-	return errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, &redacted) && redacted.untrusted
+	return errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(x509.UnknownAuthorityError)) ||
+		errors.As(err, new(x509.HostnameError)) || errors.As(err, new(x509.CertificateInvalidError)) ||
+		errors.As(err, &redacted) && redacted.untrusted
 }
 
 // An ApplyError reports the settings that [Client.Apply] could not apply. It unwraps to the errors of Failed.
@@ -259,6 +265,15 @@ func (e SettingError) Error() string { return fmt.Sprintf("%s: %v", e.Setting, e
 
 // Unwrap returns Err.
 func (e SettingError) Unwrap() error { return e.Err }
+
+// As sets a target of type *SettingError, so that [errors.As] finds e into a pointer and into a value.
+func (e SettingError) As(target any) bool {
+	value, ok := target.(*SettingError)
+	if ok {
+		*value = e
+	}
+	return ok
+}
 
 // attemptsText is appended after shortening, so that a long text cannot cut it off.
 func attemptsText(attempts int) string {

@@ -3,7 +3,6 @@ package zapi_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -286,19 +285,4 @@ func TestPhoneParser(t *testing.T) {
 			assert.Equal(t, tt.want, strings.Join(phones, " "))
 		})
 	}
-}
-
-func ExampleNormalizePhone() {
-	for _, phone := range []string{"+55 (44) 91111-1111", "5544911111111.0", "+44 (0)20 7946 0018"} {
-		normal, err := zapi.NormalizePhone(phone)
-		if err != nil {
-			fmt.Println(err)
-			continue
-		}
-		fmt.Println(normal)
-	}
-	// Output:
-	// 5544911111111
-	// zapi: NormalizePhone: phone: must have nothing behind the number, such as .0, (2), an extension or a second phone
-	// zapi: NormalizePhone: phone: must not contain (0), which is not dialed from abroad
 }

@@ -38,6 +38,10 @@ func newRedactor(secrets ...string) redactor {
 			forms = appendEncoded(forms, secret, 2)
 		}
 	}
+	return redactorOf(forms)
+}
+
+func redactorOf(forms []string) redactor {
 	slices.SortFunc(forms, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
 	forms = slices.Clip(slices.Compact(forms))
 	masks := make([]string, 0, 2*len(forms))
@@ -45,6 +49,14 @@ func newRedactor(secrets ...string) redactor {
 		masks = append(masks, form, mask)
 	}
 	return redactor{forms, strings.NewReplacer(masks...)}
+}
+
+// with returns a redactor that also redacts phones.
+func (r redactor) with(phones []string) redactor {
+	if len(phones) == 0 {
+		return r
+	}
+	return redactorOf(slices.Concat(phones, r.forms))
 }
 
 // plain matches what every encoder leaves as it is. Nearly all secrets are plain, and are then listed once.
@@ -81,7 +93,7 @@ var encoders = []func(string) string{
 	strings.NewReplacer(`\`, `\\`, `"`, `\"`, "/", `\/`).Replace,
 }
 
-var percentEscape = regexp.MustCompile(`%[0-9A-F]{2}`)
+var percentEscape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 
 // encodeURIComponent is that of JavaScript.
 func encodeURIComponent(text string) string {

@@ -237,10 +237,12 @@ func readBody(body io.Reader, size int64) ([]byte, error) {
 		size = bytes.MinRead
 	}
 	text := make([]byte, 0, min(size, maxResponseBody)+1) // the last byte is for the read that meets the end
-	for len(text) <= maxResponseBody {
+	for {
 		n, err := body.Read(text[len(text):cap(text)])
 		text = text[:len(text)+n]
 		switch {
+		case len(text) > maxResponseBody:
+			return nil, errTooLarge
 		case err == io.EOF:
 			return text, nil
 		case err != nil && isBadGzip(err):
@@ -248,10 +250,9 @@ func readBody(body io.Reader, size int64) ([]byte, error) {
 		case err != nil:
 			return nil, err
 		case len(text) == cap(text):
-			text = slices.Grow(text, bytes.MinRead)
+			text = slices.Grow(text, len(text)) // twice as long
 		}
 	}
-	return nil, errTooLarge
 }
 
 // isBadGzip reports whether err is that of a transport that could not decompress a body.

@@ -29,6 +29,7 @@ type exchange struct {
 	method     string
 	route      string // below the token, escaped
 	path       string // below the base URL, escaped, with the placeholder
+	once       bool   // must not be repeated
 }
 
 type exchangeKey struct{}
@@ -96,7 +97,22 @@ func (t secretTransport) reveal(req *http.Request, x *exchange, secrets *secrets
 	if len(secrets.clientToken) > 0 {
 		outgoing.Header["Client-Token"] = secrets.clientToken
 	}
+	if x.once {
+		sendOnce(outgoing)
+	}
 	return outgoing
+}
+
+// sendOnce keeps net/http from sending req again by itself, as it does when a reused connection closes before a response:
+// GET restart would restart twice. It repeats only these methods, and only without a body or with one that it can get anew.
+func sendOnce(req *http.Request) {
+	switch req.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		req.GetBody = nil
+		if req.Body == nil || req.Body == http.NoBody {
+			req.Body = io.NopCloser(strings.NewReader("")) // not NoBody, by which net/http would know that there is none
+		}
+	}
 }
 
 // conceal reads the whole body and returns the response as middleware may see it: without secrets, and with the
