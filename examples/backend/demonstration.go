@@ -30,15 +30,20 @@ func demonstrate(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	creds := fake.Credentials()
-	creds.InstanceID = "SALES" // easier to read than a random one
-	fake.AddInstanceWith(creds)
-	broken := zapi.Credentials{InstanceID: "BROKEN", Token: "${TOKEN}", ClientToken: creds.ClientToken}
-	find := func(instanceID string) (zapi.Credentials, bool) {
-		if instanceID == broken.InstanceID {
-			return broken, true
+	stored := make(map[string]zapi.Credentials)
+	for _, id := range []string{"SALES", "OFFLINE", "BROKEN"} { // easier to read than random ones
+		creds := fake.Credentials()
+		creds.InstanceID = id
+		fake.AddInstanceWith(creds)
+		if id == "BROKEN" {
+			creds.Token = "${TOKEN}" // nothing has replaced the variable
 		}
-		return creds, instanceID == creds.InstanceID
+		stored[id] = creds
+	}
+	fake.SetConnected("OFFLINE", false)
+	find := func(instanceID string) (zapi.Credentials, bool) {
+		creds, ok := stored[instanceID]
+		return creds, ok
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -81,7 +86,7 @@ func steps() []step {
 		{"A mistake of the caller: no country has such a phone. The caller learns what to mend.", sales + "/photo", `{"visibility":"CONTACT_BLACKLIST","changes":[{"action":"add","phone":"911"}]}`, nil, http.StatusBadRequest},
 		{"A mistake of the caller: a misspelt key.", sales + "/photo", `{"visibilty":"CONTACTS"}`, nil, http.StatusBadRequest},
 		{"A mistake of the caller: we have no such instance.", "/instances/STRANGER/online", toAll, nil, http.StatusNotFound},
-		{"The number is not connected. Whoever holds the phone can mend that.", sales + "/online", toAll, &zapitest.Answer{StatusCode: http.StatusBadRequest, Body: `{"error":"You are not connected."}`}, http.StatusConflict},
+		{"The number is not connected. Whoever holds the phone can mend that.", "/instances/OFFLINE/online", toAll, nil, http.StatusConflict},
 		{"The API asks to wait longer than zapi waits by itself. The response passes its Retry-After on.", sales + "/online", toAll, &zapitest.Answer{StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"60"}}}, http.StatusServiceUnavailable},
 		{"The API refuses our Client-Token. The caller cannot mend that and learns no more; the log has the reason.", sales + "/online", toAll, &zapitest.Answer{StatusCode: http.StatusForbidden, Body: `{"error":"Client-Token F12…9S not allowed"}`}, http.StatusInternalServerError},
 		{"Our own token is broken: nothing has replaced its variable. Nothing is sent, and again only the log has the reason.", "/instances/BROKEN/online", toAll, nil, http.StatusInternalServerError},

@@ -316,13 +316,14 @@ func TestDemonstration(t *testing.T) {
 	assert.Equal(t, len(steps()), strings.Count(out.String(), "\nPUT /instances/"))
 	assert.Contains(t, out.String(), `
 # The number is not connected. Whoever holds the phone can mend that.
-PUT /instances/SALES/online {"visibility":"ALL"}
+PUT /instances/OFFLINE/online {"visibility":"ALL"}
 409 Conflict {"error":"the number is not connected to WhatsApp: connect it again in the Z-API panel, then repeat"}
 `)
-	assert.True(t, strings.HasSuffix(out.String(), `
+	assert.Contains(t, out.String(), `
 # Our own token is broken: nothing has replaced its variable. Nothing is sent, and again only the log has the reason.
 PUT /instances/BROKEN/online {"visibility":"ALL"}
-level=ERROR msg="not set" path=/instances/BROKEN/online status=500 failure="invalid credentials" error="zapi: Instance: Token: must be the value alone, without quotes, brackets, variables or any of $ , ; |"
+level=ERROR msg="not set" path=/instances/BROKEN/online status=500 failure="invalid credentials" error="zapi: Instance: Token: must be `)
+	assert.True(t, strings.HasSuffix(out.String(), `
 500 Internal Server Error {"error":"Internal Server Error"}
 
 The service has shut down.

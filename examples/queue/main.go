@@ -53,8 +53,7 @@ func demonstrate(ctx context.Context, out io.Writer) error {
 	defer server.Close()
 	billing, warehouse := server.AddInstance(), server.AddInstance()
 	billing.ClientToken = "FORGOTTEN"
-	server.FailWhen(func(r zapitest.Request) bool { return r.InstanceID == warehouse.InstanceID },
-		zapitest.Answer{StatusCode: http.StatusBadRequest, Body: `{"error": "You are not connected."}`})
+	server.SetConnected(warehouse.InstanceID, false)
 	server.FailNext(1, zapitest.Answer{StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}}})
 	api, err := zapi.NewAPI(zapi.WithBaseURL(server.URL()), zapi.WithRetry(zapi.RetryPolicy{})) // the queue repeats
 	if err != nil {

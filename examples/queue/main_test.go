@@ -79,7 +79,7 @@ func newJob(name string) job {
 func TestWork(t *testing.T) {
 	t.Parallel()
 	broken := newJob("a")
-	broken.creds.Token = "${TOKEN}"
+	broken.creds.Token = ""
 	tests := []struct {
 		name      string
 		transport scripted
@@ -108,7 +108,7 @@ func TestWork(t *testing.T) {
 		{
 			"broken credentials", nil,
 			[]job{broken, newJob("b")},
-			"a          run 1: invalid credentials, left to a person: zapi: Instance: Token: must be the value alone, without quotes, brackets, variables or any of $ , ; |\n" +
+			"a          run 1: invalid credentials, left to a person: zapi: Instance: Token: must not be empty\n" +
 				"b          run 1: done\n",
 		},
 		{

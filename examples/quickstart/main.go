@@ -14,7 +14,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/signal"
 
@@ -78,11 +77,16 @@ func runFake(ctx context.Context, out io.Writer) error {
 	report(out, "photo: a malformed phone", client.SetPhotoVisibility(ctx, zapi.VisibilityContactBlacklist, zapi.Disallow("911")))
 	server.FailNext(1, zapitest.Answer{Body: `{"success": false, "message": "not now"}`})
 	report(out, "online: a rejection by the API", client.SetOnlineVisibility(ctx, zapi.OnlineAll))
-	server.FailNext(1, zapitest.Answer{StatusCode: http.StatusBadRequest, Body: `{"error": "You are not connected."}`})
+	server.SetConnected(client.InstanceID(), false)
 	report(out, "online: without a connection", client.SetOnlineVisibility(ctx, zapi.OnlineAll))
+	status, err := client.Status(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\nConnected to WhatsApp: %t (%s)\n", status.Connected, status.Reason)
 
 	now := server.Settings(client.InstanceID())
-	fmt.Fprintf(out, "\nThe server now has: last seen %s except %v, photo %s, online %s\n",
+	fmt.Fprintf(out, "The server now has: last seen %s except %v, photo %s, online %s\n",
 		now.LastSeen.Visibility, now.LastSeen.Blacklist, now.Photo.Visibility, now.Online)
 	return errors.Join(lastSeen, photo, online)
 }

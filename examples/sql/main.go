@@ -76,8 +76,7 @@ func run(ctx context.Context, out io.Writer, log *slog.Logger) (err error) {
 // fill stores a tenant for whom all goes well, and three for whom it does not.
 func fill(ctx context.Context, fake *zapitest.Server, s store) error {
 	offline, busy, broken := fake.AddInstance(), fake.AddInstance(), fake.AddInstance()
-	fake.FailWhen(func(r zapitest.Request) bool { return r.InstanceID == offline.InstanceID },
-		zapitest.Answer{StatusCode: http.StatusBadRequest, Body: `{"error": "You are not connected."}`})
+	fake.SetConnected(offline.InstanceID, false)
 	limited := func(r zapitest.Request) bool {
 		return r.InstanceID == busy.InstanceID && r.Op == "privacy/read-receipts"
 	}

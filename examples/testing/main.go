@@ -1,8 +1,9 @@
-// Testing shows three ways to test code that uses zapi. The code under test is here; its tests are in
+// Testing shows four ways to test code that uses zapi. The code under test is here; its tests are in
 //
 //	main_test.go       with zapitest, a fake server that keeps the settings: what the numbers end up with
 //	synctest_test.go   the same in a bubble of testing/synctest, where waiting for an hour takes no time
 //	httpmock_test.go   with httpmock in place of the network: what goes over the wire
+//	synctest_test.go   with zapitest and a clock that does not wait: retries and their pauses
 //	interface_test.go  with a fake of our own behind an interface: what our code does, without zapi
 //
 // Run them, or the program, which runs the same code against a fake server inside it:
