@@ -155,7 +155,8 @@ func isTLS(err error) bool {
 var passingKinds = []error{ErrRateLimited, ErrUnavailable, ErrNotConnected, ErrRejected, ErrUnexpectedResponse}
 
 // Retryable reports whether the same call may succeed later without anyone's help, and how long the API asked to wait; after
-// is 0 if it did not ask. A job queue repeats a job if ok, no sooner than after, and otherwise leaves it to a person.
+// is 0 if it did not ask. A job queue repeats a job if ok, no sooner than after, and otherwise leaves it to a person. A call
+// that the program cancelled itself may succeed later, too: ask the context first.
 //
 // ok is true for a [*TransportError], unless a certificate does not verify, and for an [*APIError] with status 408, 425, 429
 // or 5xx or of the kinds [ErrNotConnected], [ErrRejected] and [ErrUnexpectedResponse]. It is false for nil, for a

@@ -26,6 +26,7 @@ const (
 	maxPhoneDigits = 15 // E.164
 	maxIDDigits    = 20
 	phoneRule      = "must be 7 to 15 digits, country code first, or digits@lid"
+	behindRule     = "must have nothing behind the number, such as .0, (2), an extension or a second phone"
 	trunkRule      = "must not contain a trunk prefix behind the country code, which is not dialed from abroad"
 )
 
@@ -51,7 +52,7 @@ func normalizePhone(phone string) (normal, reason string) {
 	case areaCodeWithTrunk(written) || trunkPrefix.MatchString(digits):
 		return "", trunkRule
 	case written != digits && behindNumber.MatchString(written) && !luxembourg.MatchString(written):
-		return "", "must have nothing behind the number, such as .0, (2), an extension or a second phone"
+		return "", behindRule
 	case len(digits) > maxPhoneDigits:
 		return "", phoneRule
 	}
@@ -78,6 +79,9 @@ var behindNumber = regexp.MustCompile(`\d\D*\([^)]*\)?\D*$` + // (2)
 
 // luxembourg matches the one region where a number may end in a single digit, which stands behind pairs: +352 24 41 23 4.
 var luxembourg = regexp.MustCompile(`^ *\+?352(?: \d\d){3,4} \d *$`)
+
+// spreadsheetCell matches a number cell that was written as text.
+var spreadsheetCell = regexp.MustCompile(`\d{5}[.,]0+\s*$`)
 
 // areaCodeWithTrunk reports whether a group in parentheses begins with 0, as in +55 (044). An Italian area code does so
 // from abroad, too.
@@ -138,6 +142,9 @@ type phones struct {
 
 func (p phones) normalize(phone string) (normal, reason string) {
 	if p.parse != nil && !strings.HasSuffix(phone, "@lid") {
+		if spreadsheetCell.MatchString(phone) { // a parser might take the 0 for a digit of the number
+			return "", behindRule
+		}
 		parsed, err := p.parse(phone)
 		if err != nil {
 			return "", "is refused by the parser given to WithPhoneParser" // whose error may quote the phone
