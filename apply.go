@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -98,10 +97,8 @@ func (p Plan) String() string {
 		fmt.Fprintf(table, "%s\t%s\t%s\n", s.Setting, s.Value, change)
 	}
 	_ = table.Flush() // a Builder does not fail
-	return trailingSpaces.ReplaceAllString(text.String(), "")
+	return text.String()
 }
-
-var trailingSpaces = regexp.MustCompile(`(?m) +$`)
 
 // internationalPhones checks the phones of a policy. It has no parser, as the same file serves instances in every country.
 var internationalPhones phones
