@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -107,6 +108,14 @@ func phonesIn(route string) (phones []string) {
 		}
 	}
 	return phones
+}
+
+// with returns a redactor that also redacts phones.
+func (r redactor) with(phones []string) redactor {
+	if len(phones) == 0 {
+		return r
+	}
+	return redactorOf(slices.Concat(phones, r.forms))
 }
 
 func mayBePhone(text string) bool { return len(strings.Map(onlyDigit, text)) >= minPhoneDigits }

@@ -73,14 +73,6 @@ func (e *ValidationError) isAboutCredentials() bool {
 	return false
 }
 
-// withOp puts op into a *ValidationError that has none.
-func withOp(op string, err error) error {
-	if e := (*ValidationError)(nil); errors.As(err, &e) {
-		return &ValidationError{op, e.Field, e.Reason}
-	}
-	return err
-}
-
 // An APIError reports a response that is not a success.
 // Both secrets are redacted wherever the server echoed them.
 type APIError struct {

@@ -2,6 +2,7 @@ package zapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -51,6 +52,14 @@ func applyOptions(op string, opts []Option) (config, error) {
 // invalidOption returns the error for an option. It has no Op, as an option does not know which func it is given to.
 func invalidOption(field, reason string) error {
 	return &ValidationError{Field: field, Reason: reason}
+}
+
+// withOp puts op into a *ValidationError that has none.
+func withOp(op string, err error) error {
+	if e := (*ValidationError)(nil); errors.As(err, &e) {
+		return &ValidationError{op, e.Field, e.Reason}
+	}
+	return err
 }
 
 // WithBaseURL sets the URL of the API. The default is https://api.z-api.io.

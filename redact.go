@@ -51,14 +51,6 @@ func redactorOf(forms []string) redactor {
 	return redactor{forms, strings.NewReplacer(masks...)}
 }
 
-// with returns a redactor that also redacts phones.
-func (r redactor) with(phones []string) redactor {
-	if len(phones) == 0 {
-		return r
-	}
-	return redactorOf(slices.Concat(phones, r.forms))
-}
-
 // plain matches what every encoder leaves as it is. Nearly all secrets are plain, and are then listed once.
 var plain = regexp.MustCompile(`^[A-Za-z0-9_-]*$`)
 

@@ -97,3 +97,13 @@ func classify(err error, req *http.Request) error {
 	}
 	return networkError{err}
 }
+
+// A proxyError is the status with which a proxy refused CONNECT.
+type proxyError int
+
+func (e proxyError) Error() string { return fmt.Sprintf("the proxy answered CONNECT with %d", int(e)) }
+
+// temporary reports whether the proxy may accept later.
+func (e proxyError) temporary() bool {
+	return e < 400 || e >= 500 || e == http.StatusRequestTimeout || e == http.StatusTooManyRequests
+}

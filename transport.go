@@ -3,7 +3,6 @@ package zapi
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -81,16 +80,6 @@ func nameProxyRefusals(t *http.Transport) {
 		}
 		return nil
 	}
-}
-
-// A proxyError is the status with which a proxy refused CONNECT.
-type proxyError int
-
-func (e proxyError) Error() string { return fmt.Sprintf("the proxy answered CONNECT with %d", int(e)) }
-
-// temporary reports whether the proxy may accept later.
-func (e proxyError) temporary() bool {
-	return e < 400 || e >= 500 || e == http.StatusRequestTimeout || e == http.StatusTooManyRequests
 }
 
 // A connectionKeeper sends requests, and closes the idle connections when one runs into its deadline. A NAT that has

@@ -71,6 +71,7 @@ type queued interface {
 	Park(reason string)
 }
 
+//nolint:unparam // an interface, as every queue has its own jobs
 func settle(job queued, err error) {
 	switch wait, again := zapi.Retryable(err); {
 	case err == nil:
