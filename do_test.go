@@ -606,7 +606,7 @@ func TestDoOperation(t *testing.T) {
 // GET /me answers with the token, which must not come into the program.
 func TestDoRedacts(t *testing.T) {
 	t.Parallel()
-	const due = 1735689599000
+	const due int64 = 1735689599000
 	body := fmt.Sprintf(`{"id":%q,"token":%q,"name":"shop","due":%d,"connected":true,"clientToken":%q}`, creds.InstanceID, creds.Token, due, creds.ClientToken)
 	for _, opts := range [][]zapi.Option{nil, {wrapping}} {
 		var me struct {
@@ -617,7 +617,7 @@ func TestDoRedacts(t *testing.T) {
 		require.NoError(t, newClient(t, responding(200, body), opts...).Do(t.Context(), "GET", "me", nil, &me))
 		assert.Equal(t, creds.InstanceID, me.ID)
 		assert.Equal(t, "shop", me.Name)
-		assert.EqualValues(t, due, me.Due)
+		assert.Equal(t, due, me.Due)
 		assert.True(t, me.Connected)
 		assert.Equal(t, "[REDACTED]", me.Token)
 		assert.Equal(t, "[REDACTED]", me.ClientToken)

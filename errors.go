@@ -155,7 +155,7 @@ func (e *APIError) UnmarshalJSON(data []byte) error {
 // not make the call. Otherwise, whether the call was applied is unknown; repeating it is safe, but for [Client.Do].
 //
 // Attempts counts the attempts of this package. Within one, net/http itself may send a GET again if a reused connection
-// closes before a response.
+// closes before a response, but not that of [Client.Do].
 type TransportError struct {
 	Op       string // the operation, such as "privacy/last-seen"
 	Attempts int    // attempts made; 0 if the call ended before the first
