@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 }
 
 // english are the pages that have a counterpart in Portuguese.
-var english = []string{"README.md", "docs/migrating.md", "docs/troubleshooting.md"}
+var english = []string{"README.md", "docs/migrating.md", "docs/policy.md", "docs/troubleshooting.md"}
 
 // others are pages that are not translated.
 var others = []string{"BENCHMARKS.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
