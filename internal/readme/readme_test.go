@@ -39,10 +39,10 @@ func TestMain(m *testing.M) {
 }
 
 // english are the pages that have a counterpart in Portuguese.
-var english = []string{"README.md", "docs/migrating.md", "docs/troubleshooting.md"}
+var english = []string{"README.md", "docs/migrating.md", "docs/policy.md", "docs/troubleshooting.md"}
 
 // others are pages that are not translated.
-var others = []string{"BENCHMARKS.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
+var others = []string{"BENCHMARKS.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/architecture.md"}
 
 const provider = "https://developer.z-api.io/"
 
