@@ -22,7 +22,7 @@ func TestPhones(t *testing.T) {
 		code     = "must begin with a country code, which never begins with 0"
 		trunk    = "must not contain a trunk prefix behind the country code, which is not dialed from abroad"
 		zero     = "must not contain (0), which is not dialed from abroad"
-		behind   = "must have nothing behind the number, such as .0, (2), an extension or a second phone"
+		behind   = "must have nothing behind the number, such as .0, (2) or an extension"
 		accepted = ""
 	)
 	tests := []struct {
@@ -113,6 +113,10 @@ func TestPhones(t *testing.T) {
 		{"0 belongs to the number in Ivory Coast", "+225 01 23 45 6789", "2250123456789", accepted},
 		{"0 belongs to the number in San Marino", "+378 0549 886377", "3780549886377", accepted},
 		{"0 belongs to the number in New Caledonia", "+687 05.00.12", "687050012", accepted},
+		{"0 belongs to the number in Japan", "+81 00777 123456", "8100777123456", accepted},
+		{"trunk 0 in Japan", "+81 03-1234-5678", "", trunk},
+		{"0 belongs to the number in Rwanda", "+250 06 123456", "25006123456", accepted},
+		{"trunk 0 in Rwanda", "+250 0720 123 456", "", trunk},
 		{"trunk 1 in America", "+1 1 202 555 0100", "", trunk},
 		{"trunk 8 in Russia", "+7 8 (495) 123-45-67", "", trunk},
 		{"a Russian number that begins with 8", "+7 800 123-45-67", "78001234567", accepted},

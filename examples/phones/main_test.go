@@ -38,7 +38,7 @@ WRITTEN              SENT WITH THE PARSER  SENT WITHOUT IT: NormalizePhone
 +44 20 7946 0958     442079460958          442079460958
 (44) 9911-1111       554499111111          4499111111
 999999999999999@lid  999999999999999@lid   999999999999999@lid
-4499111111.0         refused               refused: must have nothing behind the number, such as .0, (2), an extension or a second phone
+4499111111.0         refused               refused: must have nothing behind the number, such as .0, (2) or an extension
 call me later        refused               refused: must be 7 to 15 digits, country code first, or digits@lid
 
 WhatsApp lists many Brazilian mobiles without their ninth digit. To zapi, both forms are the same contact:
