@@ -80,22 +80,22 @@ func TestPlans(t *testing.T) {
 	assert.Equal(t, `sales, delivery, warehouse, returns:
 SETTING          VALUE              BLACKLIST
 lastSeen         CONTACT_BLACKLIST  2 added, 0 removed
-photo            CONTACTS
-description      CONTACTS
-groupAdd         CONTACTS
-online           SAME_LAST_SEEN
-readReceipts     disable
-messageDuration  days90
+photo            CONTACTS           -
+description      CONTACTS           -
+groupAdd         CONTACTS           -
+online           SAME_LAST_SEEN     -
+readReceipts     disable            -
+messageDuration  days90             -
 
 support:
 SETTING          VALUE              BLACKLIST
 lastSeen         CONTACT_BLACKLIST  1 added, 1 removed
-photo            CONTACTS
-description      CONTACTS
-groupAdd         CONTACTS
-online           SAME_LAST_SEEN
-readReceipts     disable
-messageDuration  days90
+photo            CONTACTS           -
+description      CONTACTS           -
+groupAdd         CONTACTS           -
+online           SAME_LAST_SEEN     -
+readReceipts     disable            -
+messageDuration  days90             -
 
 billing:
 lastSeen: zapi: privacy/disallowed-contacts: 403 Forbidden: Client-Token [REDACTED] not allowed
