@@ -125,15 +125,16 @@ func ExampleAPIError_notConnected() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	server.FailNext(1, zapitest.Answer{
-		StatusCode: http.StatusBadRequest,
-		Body:       `{"error": "You are not connected."}`,
-	})
+	server.SetConnected(client.InstanceID(), false)
 	err = client.SetOnlineVisibility(context.Background(), zapi.OnlineAll)
 	if errors.Is(err, zapi.ErrNotConnected) {
 		fmt.Println("scan the QR code, then repeat the call")
 	}
-	// Output: scan the QR code, then repeat the call
+	server.SetConnected(client.InstanceID(), true) // scanned
+	fmt.Println(client.SetOnlineVisibility(context.Background(), zapi.OnlineAll))
+	// Output:
+	// scan the QR code, then repeat the call
+	// <nil>
 }
 
 // A job queue may keep an error as JSON. What is read is an error of the same kind.

@@ -20,18 +20,16 @@ func ExampleClient_Status() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	server.FailNext(1, zapitest.Answer{
-		Body: `{"connected": false, "error": "You need to restore the session."}`,
-	})
+	server.SetConnected(client.InstanceID(), false)
 
 	status, err := client.Status(context.Background())
 	switch {
 	case err != nil:
 		log.Fatal(err) // it is not known whether the number is connected
 	case !status.Connected:
-		fmt.Println("not connected:", status.Reason)
+		fmt.Println("no setting can be changed:", status.Reason)
 	}
-	// Output: not connected: You need to restore the session.
+	// Output: no setting can be changed: You are not connected.
 }
 
 // Do calls any other route. A text that is not the program's own is escaped.
