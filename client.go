@@ -99,15 +99,8 @@ func (c Credentials) validate(op string, clientTokenOptional bool) error {
 	return nil
 }
 
-// secrets are those of one instance, in the form that its requests need.
-type secrets struct {
-	token       string
-	clientToken []string // the values of the header; empty without a Client-Token
-	redactor    redactor
-}
-
-// sealSecrets hides the secrets of creds in a func. It is opened in three places: secretTransport adds them to a request
-// and redacts them in its response, and attempt and send redact them in what they return.
+// sealSecrets hides the secrets of creds in a func. Only secretTransport calls it for the secrets themselves, to add them to
+// a request. All others call it for the redactor.
 func sealSecrets(creds Credentials) sealed[*secrets] {
 	s := &secrets{token: creds.Token, redactor: newRedactor(creds.Token, creds.ClientToken)}
 	if creds.ClientToken != "" {

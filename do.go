@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
-	"slices"
 	"strings"
 )
 
@@ -108,14 +107,6 @@ func phonesIn(route string) (phones []string) {
 		}
 	}
 	return phones
-}
-
-// with returns a redactor that also redacts phones.
-func (r redactor) with(phones []string) redactor {
-	if len(phones) == 0 {
-		return r
-	}
-	return redactorOf(slices.Concat(phones, r.forms))
 }
 
 func mayBePhone(text string) bool { return len(strings.Map(onlyDigit, text)) >= minPhoneDigits }

@@ -3,8 +3,6 @@ package zapi
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -217,15 +215,6 @@ func (e networkTimeoutError) Is(target error) bool {
 	return target != context.DeadlineExceeded && errors.Is(e.err, target)
 }
 func (e networkTimeoutError) As(target any) bool { return errors.As(e.err, target) }
-
-// isUntrusted reports whether err is a certificate that does not verify. Not every transport uses crypto/tls, which would
-// wrap the error of crypto/x509.
-func isUntrusted(err error) bool {
-	var redacted *redactedError
-	return errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(x509.UnknownAuthorityError)) ||
-		errors.As(err, new(x509.HostnameError)) || errors.As(err, new(x509.CertificateInvalidError)) ||
-		errors.As(err, &redacted) && redacted.untrusted
-}
 
 // An ApplyError reports the settings that [Client.Apply] could not apply. It unwraps to the errors of Failed.
 type ApplyError struct {

@@ -51,6 +51,14 @@ func redactorOf(forms []string) redactor {
 	return redactor{forms, strings.NewReplacer(masks...)}
 }
 
+// with returns a redactor that also redacts phones.
+func (r redactor) with(phones []string) redactor {
+	if len(phones) == 0 {
+		return r
+	}
+	return redactorOf(slices.Concat(phones, r.forms))
+}
+
 // plain matches what every encoder leaves as it is. Nearly all secrets are plain, and are then listed once.
 var plain = regexp.MustCompile(`^[A-Za-z0-9_-]*$`)
 
@@ -74,28 +82,23 @@ var encoders = []func(string) string{
 	url.QueryEscape,
 	url.PathEscape,
 	func(text string) string { return (&url.URL{Path: text}).EscapedPath() },
-	encodeURIComponent,
+	func(text string) string { // encodeURIComponent of JavaScript
+		return strings.NewReplacer("%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*").Replace(url.QueryEscape(text))
+	},
 	func(text string) string {
 		return percentEscape.ReplaceAllStringFunc(url.QueryEscape(text), strings.ToLower)
 	},
 	html.EscapeString,
 	strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#x27;", "/", "&#x2F;").Replace,
-	encodeJSON,
+	func(text string) string {
+		quoted, _ := json.Marshal(text) // cannot fail on a string
+		return string(quoted[1 : len(quoted)-1])
+	},
 	strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace,
 	strings.NewReplacer(`\`, `\\`, `"`, `\"`, "/", `\/`).Replace,
 }
 
 var percentEscape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
-
-// encodeURIComponent is that of JavaScript.
-func encodeURIComponent(text string) string {
-	return strings.NewReplacer("%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*").Replace(url.QueryEscape(text))
-}
-
-func encodeJSON(text string) string {
-	quoted, _ := json.Marshal(text) // cannot fail on a string
-	return string(quoted[1 : len(quoted)-1])
-}
 
 // in reports whether text quotes a secret.
 func (r redactor) in(text string) bool {
@@ -188,3 +191,4 @@ type redactedError struct {
 func (e *redactedError) Error() string        { return e.text }
 func (e *redactedError) Is(target error) bool { return e.matches(target) }
 func (e *redactedError) Timeout() bool        { return e.timeout }
+func (e *redactedError) isUntrusted() bool    { return e.untrusted }

@@ -22,6 +22,13 @@ var (
 	errNoResponse = errors.New("the transport returned neither a response nor an error")
 )
 
+// secrets are those of one instance, in the form that its requests need.
+type secrets struct {
+	token       string
+	clientToken []string // the values of the header; empty without a Client-Token
+	redactor    redactor
+}
+
 // An exchange travels in the context of a request. It holds what secretTransport has to know of the instance and the call.
 type exchange struct {
 	secrets    sealed[*secrets]
@@ -101,18 +108,6 @@ func (t secretTransport) reveal(req *http.Request, x *exchange, secrets *secrets
 		sendOnce(outgoing)
 	}
 	return outgoing
-}
-
-// sendOnce keeps net/http from sending req again by itself, as it does when a reused connection closes before a response:
-// GET restart would restart twice. It repeats only these methods, and only without a body or with one that it can get anew.
-func sendOnce(req *http.Request) {
-	switch req.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
-		req.GetBody = nil
-		if req.Body == nil || req.Body == http.NoBody {
-			req.Body = io.NopCloser(strings.NewReader("")) // not NoBody, by which net/http would know that there is none
-		}
-	}
 }
 
 // conceal reads the whole body and returns the response as middleware may see it: without secrets, and with the
