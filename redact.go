@@ -27,10 +27,10 @@ const (
 // A redactor redacts the secrets of one instance, in every form in which a server may quote them.
 type redactor struct {
 	forms []string          // the longest first, as one may contain another
-	masks *strings.Replacer // replaces each form in one pass, so that many of them do not copy a text many times
+	masks *strings.Replacer // replaces all forms in one pass, so that a long text is copied once
 }
 
-// newRedactor leaves out what could be part of a phone: redacting it would change the contacts of a list.
+// newRedactor returns a redactor of secrets, but for those that could be part of a phone: redacting one would change lists.
 func newRedactor(secrets ...string) redactor {
 	var forms []string
 	for _, secret := range secrets {
@@ -59,14 +59,14 @@ func (r redactor) with(phones []string) redactor {
 	return redactorOf(slices.Concat(phones, r.forms))
 }
 
-// plain matches what every encoder leaves as it is. Nearly all secrets are plain, and are then listed once.
-var plain = regexp.MustCompile(`^[A-Za-z0-9_-]*$`)
+// unencoded matches what every encoder leaves as it is. Nearly all secrets match, and then have only one form.
+var unencoded = regexp.MustCompile(`^[A-Za-z0-9_-]*$`)
 
 // appendEncoded appends text as it is and as encoders write it, up to depth encodings inside each other, such as a URL in
 // JSON.
 func appendEncoded(forms []string, text string, depth int) []string {
 	forms = append(forms, text)
-	if depth == 0 || plain.MatchString(text) {
+	if depth == 0 || unencoded.MatchString(text) {
 		return forms
 	}
 	for _, encode := range encoders {
@@ -77,7 +77,7 @@ func appendEncoded(forms []string, text string, depth int) []string {
 	return forms
 }
 
-// encoders are those of URLs, HTML and JSON. Each is there in the forms that differ between languages.
+// encoders encode a text for a URL, HTML or JSON, each in the ways in which programming languages differ.
 var encoders = []func(string) string{
 	url.QueryEscape,
 	url.PathEscape,
@@ -108,7 +108,7 @@ func (r redactor) in(text string) bool {
 // redact returns text with a mask in place of each secret.
 func (r redactor) redact(text string) string {
 	if !r.in(text) {
-		return text // as nearly always, and faster than a look for all at once
+		return text // as nearly always; masks would search far slower
 	}
 	return r.masks.Replace(text)
 }
@@ -121,7 +121,7 @@ func (r redactor) redactBody(body []byte) []byte {
 	return []byte(r.masks.Replace(string(body)))
 }
 
-// redactHeader returns header without secrets in its values. It is header itself if nothing has to change, as is usual.
+// redactHeader returns header with a mask in place of each secret in its values: header itself if there is none, as usual.
 func (r redactor) redactHeader(header http.Header) http.Header {
 	quotes := false
 	for _, values := range header {
@@ -141,8 +141,8 @@ func (r redactor) redactHeader(header http.Header) http.Header {
 
 var errNoCause = errors.New("the transport returned an error without a cause")
 
-// withoutSecrets returns err without each *url.Error around it, whose URL is secret. If the rest shows a secret, it returns
-// a redactedError in its place.
+// withoutSecrets returns what err wraps below every *url.Error, as the URL holds the token. If that still shows a secret, it
+// returns a redactedError in its place.
 func (r redactor) withoutSecrets(err error) error {
 	for urlErr := (*url.Error)(nil); errors.As(err, &urlErr); {
 		if urlErr == nil || urlErr.Err == nil {

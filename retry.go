@@ -70,10 +70,10 @@ func (p RetryPolicy) backoff(n int) time.Duration {
 	return p.MinWait + rand.N(longest-p.MinWait+1)
 }
 
-// isRetryable reports whether another attempt may succeed within seconds, after a response with this status. The body that
-// came with it does not matter, as a proxy may have written it. 520 to 530, of a CDN whose origin is away, are not tried
-// again: they last for minutes.
-func isRetryable(status int) bool {
+// isRetryableStatus reports whether another attempt may succeed within seconds, after a response with this status. The body
+// that came with it does not matter, as a proxy may have written it. 520 to 530, of a CDN whose origin is away, are not
+// tried again: they last for minutes.
+func isRetryableStatus(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -120,8 +120,9 @@ func (e proxyError) temporary() bool {
 	return e < 400 || e >= 500 || e == http.StatusRequestTimeout || e == http.StatusTooManyRequests
 }
 
-// sendOnce keeps net/http from sending req again by itself when a reused connection closes before a response: GET restart would
-// restart twice. It repeats only the methods below, and only without a body or with one that GetBody returns anew.
+// sendOnce keeps net/http from sending req again by itself when a reused connection closes before a response: GET restart
+// would restart twice. net/http does so only with the methods below, and only without a body or with one that GetBody
+// returns anew.
 func sendOnce(req *http.Request) {
 	switch req.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
