@@ -101,7 +101,7 @@ func (p Plan) String() string {
 }
 
 // internationalPhones checks the phones of a policy. It has no parser, as the same file serves instances in every country.
-var internationalPhones phones
+var internationalPhones phoneNormalizer
 
 // A setting is one part of a policy.
 type setting struct {

@@ -19,7 +19,8 @@ import (
 //	attempt  bounds one request by the timeout and decodes its response
 //	send     hands resty a request with a placeholder for the token
 //
-// Below send are resty, the caller's middleware, secretTransport, which adds the secrets, connectionKeeper and the transport.
+// Below send a request passes resty, the caller's middleware, secretTransport (which adds the secrets), idleCloser and the
+// transport.
 
 // The operations, which are also their routes.
 const (
@@ -37,13 +38,13 @@ const (
 // A request is one call, validated and encoded.
 type request struct {
 	op     string   // as errors, logs and interceptors show it
-	route  string   // below the token, escaped, if it is not op
-	phones []string // those of the route, which a transport may quote in its error
+	route  string   // the path below the token, escaped; empty if it is op
+	phones []string // phones in the route, redacted as a transport may quote them in its error
 	method string
 	query  string // encoded, with its "?"
 	body   []byte // JSON; nil for none, empty for a POST without one
 	once   bool   // must not be repeated
-	reads  bool   // the caller wants what the response holds
+	reads  bool   // the method returns something of the response
 	accept acceptor
 }
 
@@ -75,28 +76,28 @@ func (c *Client) do(ctx context.Context, r request) error {
 		_, err := c.repeat(ctx, r)
 		return err
 	}
-	sent, answered := 0, false // attempts, and whether one succeeded; interceptors call next one at a time
+	attempts, succeeded := 0, false // interceptors call next one at a time, so no lock is needed
 	next := func(ctx context.Context) error {
-		attempts, err := c.repeat(ctx, r)
-		sent += attempts
-		answered = answered || err == nil
+		n, err := c.repeat(ctx, r)
+		attempts += n
+		succeeded = succeeded || err == nil
 		return err
 	}
 	for _, intercept := range slices.Backward(c.api.interceptors) {
 		inner := next
 		next = func(ctx context.Context) error {
 			err := intercept(ctx, Call{r.op, c.instanceID}, inner)
-			return asCallError(r.op, sent, err) // in two steps, as intercept changes sent
+			return asCallError(r.op, attempts, err) // attempts is read once intercept has returned
 		}
 	}
 	err := next(ctx)
-	if err == nil && r.reads && !answered {
-		return &TransportError{r.op, sent, errNoAnswer}
+	if err == nil && r.reads && !succeeded {
+		return &TransportError{r.op, attempts, errNoResult}
 	}
 	return err
 }
 
-var errNoAnswer = errors.New("an interceptor returned nil without a response")
+var errNoResult = errors.New("an interceptor returned nil without a response")
 
 // ready returns an error for a nil or zero Client or a nil context.
 func (c *Client) ready(ctx context.Context, op string) error {
@@ -117,7 +118,7 @@ func asCallError(op string, attempts int, err error) error {
 	return &TransportError{Op: op, Attempts: attempts, Err: err}
 }
 
-// repeat makes attempts until one succeeds or must not be repeated. It is the only place that waits.
+// repeat makes attempts until one succeeds or must not be followed by another. It is the only place that waits.
 func (c *Client) repeat(ctx context.Context, r request) (attempts int, err error) {
 	log := newCallLog(ctx, c.api.logger, r.op, c.instanceID)
 	defer func() { log.ended(err) }()
@@ -184,12 +185,12 @@ func (c *Client) attempt(ctx context.Context, r request, n int) result {
 	}
 	if apiErr := decodeResponse(r.op, resp, r.accept, c.secrets().redactor); apiErr != nil {
 		apiErr.Attempts = n
-		return result{status: resp.status, err: apiErr, retryable: isRetryable(resp.status), retryAfter: apiErr.RetryAfter}
+		return result{status: resp.status, err: apiErr, retryable: isRetryableStatus(resp.status), retryAfter: apiErr.RetryAfter}
 	}
 	return result{status: resp.status}
 }
 
-// send makes one HTTP exchange. Neither its error nor the body holds a secret.
+// send makes one HTTP exchange. Neither its error nor the body of its response holds a secret.
 func (c *Client) send(ctx context.Context, r request) (response, error) {
 	route := cmp.Or(r.route, r.op)
 	x := &exchange{c.secrets, c.instanceID, r.method, route, routePath(c.instanceID, tokenPlaceholder, route), r.once}
@@ -212,7 +213,7 @@ func (c *Client) send(ctx context.Context, r request) (response, error) {
 	raw := resp.RawBody()
 	defer raw.Close() //nolint:errcheck // secretTransport has read it, so there is nothing left to fail
 	body, ok := raw.(*shownBody)
-	if !ok { // a middleware stands between
+	if !ok { // a middleware has replaced the body
 		body = &shownBody{}
 		body.text, body.err = readBody(raw, -1)
 		body.text = redactor.redactBody(body.text)

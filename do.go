@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
-	"slices"
 	"strings"
 )
 
@@ -70,7 +69,7 @@ func checkRoute(method, path, route string) (field, reason string) {
 		if hasSegment(plain, "", ".", "..") || strings.Contains(plain, `\`) {
 			return "route", `must be relative, such as "device", without empty, . or .. segments, escaped or not`
 		}
-		escaped := plain // perhaps more than once
+		escaped := plain // maybe twice: a proxy may unescape %252e to %2e, and the API that to a dot
 		if plain = percentEscape.ReplaceAllStringFunc(escaped, unescape); plain == escaped {
 			return "", ""
 		}
@@ -110,14 +109,6 @@ func phonesIn(route string) (phones []string) {
 	return phones
 }
 
-// with returns a redactor that also redacts phones.
-func (r redactor) with(phones []string) redactor {
-	if len(phones) == 0 {
-		return r
-	}
-	return redactorOf(slices.Concat(phones, r.forms))
-}
-
 func mayBePhone(text string) bool { return len(strings.Map(onlyDigit, text)) >= minPhoneDigits }
 
 var errNoBody = errors.New("the method has no body")
@@ -152,18 +143,18 @@ func acceptAny(a answer, out any) (kind, reason error) {
 	success := a.members["success"]
 	kind = kindOfText(a.code, a.message)
 	switch {
-	case a.response.err != nil:
-		return ErrUnexpectedResponse, a.response.err
+	case a.bodyErr != nil:
+		return ErrUnexpectedResponse, a.bodyErr
 	case len(bytes.TrimSpace(body)) == 0 && out == nil:
 		return nil, nil
 	case !json.Valid(body):
 		return ErrUnexpectedResponse, errNotJSON
-	case a.members != nil && a.err != nil:
-		return ErrUnexpectedResponse, a.err
+	case a.members != nil && a.objectErr != nil:
+		return ErrUnexpectedResponse, a.objectErr
 	case a.code != "" && kind != nil, string(success) == "false" && kind != nil:
 		return kind, nil
 	case string(success) == "false" && a.code == "" && a.message == "":
-		return ErrRejected, errNotSuccessful
+		return ErrRejected, errSuccessFalse
 	case string(success) == "false", a.code != "":
 		return ErrRejected, nil
 	case out != nil && json.Unmarshal(body, out) != nil:

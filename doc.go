@@ -80,9 +80,9 @@
 //   - an error of a middleware or of the rate limiter
 //   - the caller's cancellation or deadline
 //
-// The wait is random and grows exponentially, so that clients that failed together do not return together. After a
-// Retry-After above 0 and of at most MaxWait, the wait is exactly that long. If it is longer, or if the wait would exceed
-// the caller's deadline, the call fails at once, and [APIError].RetryAfter holds what the API asked for.
+// The wait is random and grows exponentially, so that clients that failed together do not return together. If the API asks
+// for a wait with Retry-After, the wait is exactly that long. If it is longer than MaxWait, or if any wait would exceed the
+// caller's deadline, the call fails at once, and [APIError].RetryAfter holds what the API asked for.
 //
 // The timeout of one attempt, [WithTimeout], does not match [context.DeadlineExceeded], which means the caller's
 // deadline, and neither does a timeout of the transport itself. A request that timed out may still arrive after a later one:

@@ -3,8 +3,6 @@ package zapi
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,7 +46,7 @@ var (
 // A ValidationError reports an argument, option or credential that was refused before anything was sent.
 // It matches [ErrInvalidArgument], and [ErrInvalidCredentials] if it is about credentials. It holds neither secrets nor phones.
 type ValidationError struct {
-	Op     string // the operation or func, such as "privacy/last-seen" or "NewClient"; empty when a value was parsed
+	Op     string // the operation or func, such as "privacy/last-seen", "policy" or "NewClient"; empty when a value was parsed
 	Field  string // what was refused, such as "changes[1].phone"; of several phones, up to ten
 	Reason string // what is allowed
 }
@@ -155,7 +153,7 @@ func (e *APIError) UnmarshalJSON(data []byte) error {
 // not make the call. Otherwise, whether the call was applied is unknown; repeating it is safe, but for [Client.Do].
 //
 // Attempts counts the attempts of this package. Within one, net/http itself may send a GET again if a reused connection
-// closes before a response, but not that of [Client.Do].
+// closes before a response; it never repeats a request of [Client.Do].
 type TransportError struct {
 	Op       string // the operation, such as "privacy/last-seen"
 	Attempts int    // attempts made; 0 if the call ended before the first
@@ -212,20 +210,11 @@ type networkTimeoutError struct{ err error }
 func (e networkTimeoutError) Error() string { return e.err.Error() }
 func (e networkTimeoutError) Timeout() bool { return true }
 
-// Is has the place of Unwrap, which would make the deadline match.
+// Is replaces Unwrap, through which [errors.Is] would find the deadline.
 func (e networkTimeoutError) Is(target error) bool {
 	return target != context.DeadlineExceeded && errors.Is(e.err, target)
 }
 func (e networkTimeoutError) As(target any) bool { return errors.As(e.err, target) }
-
-// isUntrusted reports whether err is a certificate that does not verify. Not every transport uses crypto/tls, which would
-// wrap the error of crypto/x509.
-func isUntrusted(err error) bool {
-	var redacted *redactedError
-	return errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(x509.UnknownAuthorityError)) ||
-		errors.As(err, new(x509.HostnameError)) || errors.As(err, new(x509.CertificateInvalidError)) ||
-		errors.As(err, &redacted) && redacted.untrusted
-}
 
 // An ApplyError reports the settings that [Client.Apply] could not apply. It unwraps to the errors of Failed.
 type ApplyError struct {
@@ -267,7 +256,7 @@ func (e SettingError) As(target any) bool {
 	return ok
 }
 
-// attemptsText is appended after shortening, so that a long text cannot cut it off.
+// attemptsText returns a text such as " (3 attempts)", to be appended after shortening so that it is never cut off.
 func attemptsText(attempts int) string {
 	if attempts < 2 {
 		return ""
@@ -277,7 +266,7 @@ func attemptsText(attempts int) string {
 
 const (
 	maxErrorText      = 260 // bytes, so that with the attempts the text has fewer than 300 characters
-	maxValidationText = 640 // bytes; no server has a part in it, and it may name ten phones
+	maxValidationText = 640 // bytes; longer, as no server writes into it and it may name the fields of ten phones
 	maxErrorPart      = 512 // bytes of Code and of Message
 	maxErrorBody      = 4 << 10
 )
@@ -296,6 +285,7 @@ func printable(r rune) rune {
 	return ' '
 }
 
+// shorten cuts text to at most limit bytes, the last three of which are then "…".
 func shorten(text string, limit int) string {
 	if len(text) <= limit {
 		return text

@@ -19,7 +19,7 @@ func (d Decoder) Redact(text string) string { return d.redactor.redact(text) }
 
 // Conceal returns resp as middleware may see it.
 func (d Decoder) Conceal(resp *http.Response) *http.Response {
-	return secretTransport{keeper: new(connectionKeeper)}.conceal(resp, new(http.Request), d.redactor)
+	return secretTransport{closer: new(idleCloser)}.conceal(resp, new(http.Request), d.redactor)
 }
 
 // Decode returns the error of a call whose response is shown, which comes from Conceal.

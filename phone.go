@@ -29,7 +29,7 @@ const (
 	behindRule = "must have nothing behind the number, such as .0, (2) or an extension"
 )
 
-// normalizePhone is NormalizePhone, but returns what is wrong with phone as a reason, which is empty if nothing is.
+// normalizePhone is NormalizePhone with a reason in place of the error. The reason is empty if phone is accepted.
 func normalizePhone(phone string) (normal, reason string) {
 	if id, isID := strings.CutSuffix(phone, "@lid"); isID {
 		if id == "" || len(id) > 20 || !allDigits(id) {
@@ -81,7 +81,7 @@ var behindNumber = regexp.MustCompile(`\d\D*\([^)]*\)?\D*$` + // (2)
 // luxembourg matches the one region where a number may end in a single digit, which stands behind pairs: +352 24 41 23 4.
 var luxembourg = regexp.MustCompile(`^ *\+?352(?: \d\d){3,4} \d *$`)
 
-// spreadsheetCell matches a number cell that was written as text.
+// spreadsheetCell matches a number that a spreadsheet has written with decimals, such as 5544911111111.0.
 var spreadsheetCell = regexp.MustCompile(`\d{5}[.,]0+\s*$`)
 
 // hasTrunkPrefix reports whether a phone has the prefix of national calls behind its country code, as in +44 020.
@@ -137,9 +137,9 @@ func allDigits(s string) bool {
 	return strings.Trim(s, "0123456789") == ""
 }
 
-// contactKey returns what contacts in their wire form are compared by. WhatsApp knows many Brazilian mobiles without the
-// ninth digit that everyone dials: the contact added as 55 44 9 9111-1111 may be listed as 55 44 9111-1111, and both
-// have the same key. It is a mobile if the eight digits behind the ninth begin with 6 to 9. What is sent keeps its form.
+// contactKey returns a key that is the same for two wire forms of one contact. WhatsApp knows many Brazilian mobiles
+// without the ninth digit that everyone dials: the contact added as 55 44 9 9111-1111 may be listed as 55 44 9111-1111.
+// A number is a mobile if the eight digits behind its ninth digit begin with 6 to 9. What is sent keeps its form.
 func contactKey(wire string) string {
 	isBrazilian := len(wire) == 13 && allDigits(wire) && strings.HasPrefix(wire, "55") && wire[2] != '0' && wire[3] != '0'
 	if isBrazilian && wire[4] == '9' && wire[5] >= '6' {
@@ -148,17 +148,17 @@ func contactKey(wire string) string {
 	return wire
 }
 
-// phones normalizes phones as normalizePhone does, those of a caller with [WithPhoneParser] by its func first.
-type phones struct {
-	parse func(phone string) (string, error) // nil: phones are international
+// A phoneNormalizer passes phones through the func of [WithPhoneParser], if there is one, and then through normalizePhone.
+type phoneNormalizer struct {
+	parse func(phone string) (string, error) // nil if phones are international already
 }
 
-func (p phones) normalize(phone string) (normal, reason string) {
-	if p.parse != nil && !strings.HasSuffix(phone, "@lid") {
+func (n phoneNormalizer) normalize(phone string) (normal, reason string) {
+	if n.parse != nil && !strings.HasSuffix(phone, "@lid") {
 		if spreadsheetCell.MatchString(phone) { // a parser might take the 0 for a digit of the number
 			return "", behindRule
 		}
-		parsed, err := p.parse(phone)
+		parsed, err := n.parse(phone)
 		if err != nil {
 			return "", "is refused by the parser given to WithPhoneParser" // whose error may quote the phone
 		}

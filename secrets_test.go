@@ -325,7 +325,7 @@ func TestMiddlewareSeesNoHalfSecret(t *testing.T) {
 	}
 }
 
-// The trace hooks of the caller's context are run by the transport, under the last hop.
+// The trace hooks of the caller's context are run by the transport, below secretTransport.
 func TestTraceSeesNoSecret(t *testing.T) {
 	t.Parallel()
 	client := serve(t, func(w http.ResponseWriter, r *http.Request) {

@@ -34,7 +34,7 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 		return kind, reason
 	}
 	if err := c.do(ctx, request{op: opStatus, method: http.MethodGet, reads: true, accept: accept}); err != nil {
-		return Status{}, err // also if an interceptor returned it after a success
+		return Status{}, err // an interceptor may return it after a success
 	}
 	status.Reason = shorten(strings.Map(printable, c.secrets().redactor.redact(status.Reason)), maxErrorPart)
 	return status, nil
@@ -47,11 +47,11 @@ func acceptStatus(a answer) (status Status, kind, reason error) {
 	switch {
 	case a.status != http.StatusOK:
 		return Status{}, ErrUnexpectedResponse, errNot200
-	case a.err != nil:
-		return Status{}, ErrUnexpectedResponse, a.err
+	case a.objectErr != nil:
+		return Status{}, ErrUnexpectedResponse, a.objectErr
 	case !isBool(connected):
 		kind := kindOfText(a.code, a.message)
-		if kind == nil || errors.Is(kind, ErrNotConnected) { // only "connected" itself says so
+		if kind == nil || errors.Is(kind, ErrNotConnected) { // a Status reports that, and only by "connected"
 			return Status{}, ErrUnexpectedResponse, errNoConnected
 		}
 		return Status{}, kind, nil
