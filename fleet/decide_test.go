@@ -97,7 +97,8 @@ func TestClaimed(t *testing.T) {
 		{"an earlier fence does not", status{Seq: 9, Fence: noon}, want},
 		{"what was applied before is kept", status{Seq: 9, Rollout: "q", Policy: "p0", State: Applied, At: noon.Add(-time.Hour)}, last},
 		{"and stays", status{Seq: 9, Rollout: "x", State: Parked, Last: last.Last}, last},
-		{"what is borne with stays", status{Seq: 10, Rollout: "r", Policy: "p", State: Waiting, Kind: kindNotConnected, Since: noon.Add(-time.Hour)}, since},
+		{"what is borne with stays", status{Seq: 10, Rollout: "r", Policy: "p", State: Waiting, Kind: kindNotConnected, At: noon.Add(-time.Minute), Since: noon.Add(-time.Hour)}, since},
+		{"unless it was not tried for long", status{Seq: 10, Rollout: "r", Policy: "p", State: Waiting, Kind: kindNotConnected, At: noon.Add(-time.Hour), Since: noon.Add(-2 * time.Hour)}, want},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -191,8 +192,11 @@ func TestSettled(t *testing.T) {
 			if row.want.kind == kindRateLimit {
 				wanted.Limited = 1
 			}
-			if row.want.kind == kindElsewhere || row.want.kind == kindNotConnected {
+			if f := failureOf(row.err); row.want.state == Waiting && (f.away || f.kind == kindNotConnected) {
 				wanted.Since = noon
+			}
+			if row.want.kind == kindElsewhere {
+				wanted.Unknown = noon
 			}
 			assert.Equal(t, wanted, got)
 		})

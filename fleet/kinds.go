@@ -56,6 +56,15 @@ var kinds = []struct {
 	{isOf[resolverError], "resolver", false, false, true},
 }
 
+func isAwayKind(kind string) bool {
+	for _, k := range kinds {
+		if k.kind == kind {
+			return k.away
+		}
+	}
+	return false
+}
+
 func is(target error) func(error) bool { return func(err error) bool { return errors.Is(err, target) } }
 
 // isOf reports whether err, or an error that it wraps, is an E.

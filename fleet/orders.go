@@ -140,7 +140,7 @@ func (s *starting) free(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	e, seq, err := s.fleet.findRollout(ctx, s.rollout.Name)
-	if err == nil && e.Ordering == s.call && e.Total == 0 && s.count(e.Number) == 0 && !s.shared {
+	if err == nil && e.Ordering == s.call && e.Cancelled.IsZero() && e.Total == 0 && s.count(e.Number) == 0 && !s.shared {
 		_, err = s.fleet.store.Put(ctx, store.Rollouts, s.rollout.Name, nil, seq)
 	}
 	if err != nil {

@@ -95,17 +95,17 @@ func (s *JetStream) handOut(ctx context.Context, account string, n int, yield fu
 	return batch.Error()
 }
 
-// IsIdle implements [Store].
-func (s *JetStream) IsIdle(ctx context.Context, account string) (bool, error) {
+// Queued implements [Store].
+func (s *JetStream) Queued(ctx context.Context, account string) (int, error) {
 	queue, err := s.js.Consumer(ctx, layout[Orders].stream, queueOf(account))
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return true, nil
+		return 0, nil
 	}
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	info := queue.CachedInfo() // just read
-	return info.NumPending == 0 && info.NumAckPending == 0, nil
+	return int(info.NumPending) + info.NumAckPending, nil
 }
 
 type delivery struct {

@@ -184,6 +184,8 @@ type Fault struct {
 // A Handle is the store as one process sees it.
 type Handle struct {
 	*Store
+	Turn func() time.Duration // how long it takes to react; nil for no time
+
 	faults func(call string) Fault
 	mu     sync.Mutex
 	killed bool
@@ -423,6 +425,9 @@ func (h *Handle) HandOut(ctx context.Context, account string, n int) iter.Seq2[s
 				case <-ctx.Done():
 				}
 				timer.Stop()
+				if h.Turn != nil { // of several that wait, it is not chance who is first
+					sleep(ctx, h.Turn())
+				}
 				continue
 			}
 			if f.Late > 0 { // longer than anyone waits for it: another worker may have it by then
@@ -475,23 +480,23 @@ func (s *Store) take(account string, now time.Time) (store.Entry, time.Duration,
 	return best, wait, s.changed
 }
 
-// IsIdle implements [store.Store].
-func (h *Handle) IsIdle(ctx context.Context, account string) (bool, error) {
-	if _, err := h.call(ctx, "idle"+account); err != nil {
-		return false, err
+// Queued implements [store.Store].
+func (h *Handle) Queued(ctx context.Context, account string) (n int, err error) {
+	if _, err := h.call(ctx, "queued"+account); err != nil {
+		return 0, err
 	}
 	h.Store.mu.Lock()
 	defer h.Store.mu.Unlock()
 	q := h.queues[account]
 	if q == nil {
-		return true, nil
+		return 0, nil
 	}
 	for key, e := range h.tables[store.Orders].entries {
 		if strings.HasPrefix(key, account+".") && (e.Seq >= q.next || q.pending[key].entry.Seq == e.Seq) {
-			return false, nil
+			n++
 		}
 	}
-	return true, nil
+	return n, nil
 }
 
 // Now implements [store.Store].
