@@ -263,7 +263,7 @@ func (j *job) apply(ctx context.Context, deadline time.Time, policy zapi.Policy)
 	if err != nil {
 		return resolverError{err}
 	}
-	client, err := j.worker.base.ForInstance(creds)
+	client, err := j.worker.api.Instance(creds)
 	if err != nil {
 		return err
 	}

@@ -187,9 +187,10 @@ func testHandOut(t *testing.T, s store.Store) {
 		put(t, s, store.Orders, fmt.Sprintf("a.%d", i), "x", 0)
 	}
 	put(t, s, store.Orders, "b.0", "of another account", 0)
-	n, err := s.Queued(ctx, "a")
-	require.NoError(t, err)
-	assert.Equal(t, 3, n)
+	assert.Eventually(t, func() bool { // it is counted a moment later
+		n, err := s.Queued(ctx, "a")
+		return err == nil && n == 3
+	}, 5*time.Second, time.Millisecond)
 	first := take(t, s, 1)
 	require.Len(t, first, 1)
 	assert.Equal(t, "a.0", first[0].Entry().Key)

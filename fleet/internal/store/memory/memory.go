@@ -142,12 +142,6 @@ func (s *Store) Damage(t store.Table, d Damage, n int) {
 		for _, e := range kept {
 			current.last = e.Seq
 		}
-		if t == store.Orders {
-			for _, q := range s.queues {
-				q.next = min(q.next, current.last+1)
-				maps.DeleteFunc(q.pending, func(_ string, p pending) bool { return p.entry.Seq > current.last })
-			}
-		}
 	case d == Missing:
 		delete(current.entries, all[n%len(all)].Key)
 	case d == Garbled:
@@ -399,10 +393,20 @@ func (h *Handle) Queue(ctx context.Context, account string) error {
 	_, err := h.call(ctx, "queue"+account)
 	h.Store.mu.Lock()
 	defer h.Store.mu.Unlock()
-	if err == nil && h.queues[account] == nil {
-		h.queues[account] = &queue{pending: make(map[string]pending)}
+	if err == nil {
+		h.mend(account)
 	}
 	return err
+}
+
+// mend makes a queue that is missing, or that is ahead of its orders. It is called with s.mu held.
+func (s *Store) mend(account string) *queue {
+	q := s.queues[account]
+	if q == nil || q.next > s.tables[store.Orders].last+1 {
+		q = &queue{pending: make(map[string]pending)}
+		s.queues[account] = q
+	}
+	return q
 }
 
 // HandOut implements [store.Store].
@@ -487,10 +491,7 @@ func (h *Handle) Queued(ctx context.Context, account string) (n int, err error) 
 	}
 	h.Store.mu.Lock()
 	defer h.Store.mu.Unlock()
-	q := h.queues[account]
-	if q == nil {
-		return 0, nil
-	}
+	q := h.mend(account)
 	for key, e := range h.tables[store.Orders].entries {
 		if strings.HasPrefix(key, account+".") && (e.Seq >= q.next || q.pending[key].entry.Seq == e.Seq) {
 			n++
