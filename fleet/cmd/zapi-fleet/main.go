@@ -37,6 +37,7 @@ var commands = []command{
 	{"status", "count instances by account, or list them", status},
 	{"retry", "order parked instances again", retry},
 	{"cancel", "take back what has not begun of a rollout", cancel},
+	{"version", "print the version of the program", version},
 }
 
 const notes = `
@@ -50,7 +51,7 @@ The exit code is 0 for success, 1 if the rollout has parked instances or the com
 func usage() string {
 	var list strings.Builder
 	for _, c := range commands {
-		fmt.Fprintf(&list, "  zapi-fleet %-6s  %s\n", c.name, c.about)
+		fmt.Fprintf(&list, "  zapi-fleet %-8s  %s\n", c.name, c.about)
 	}
 	return "zapi-fleet rolls a privacy policy out to many instances of Z-API.\n\n" + list.String() + notes
 }

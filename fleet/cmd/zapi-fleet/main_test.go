@@ -89,7 +89,7 @@ func TestOneLineAndExitCode2(t *testing.T) {
 		{"start -name r -policy " + write(t, "p.yaml", "photo: {visibility: ALL}\n---\nphoto: {visibility: NONE}\n") + " -targets " + targets + " -dir " + dir, "must be one document"},
 		{"start -name r -policy " + write(t, "p.json", `{"photo": {"visibility": "ALL"}} {`) + " -targets " + targets + " -dir " + dir, "must be one document"},
 		{"start -name r -policy " + write(t, "p.yaml", "'5544911111111': 1\n'5544911111111': 2\n") + " -targets " + targets + " -dir " + dir, `mapping key "…" already defined`},
-		{"start -name r -policy " + write(t, "p.yaml", "") + " -targets " + targets + " -dir " + dir, "must set something"},
+		{"start -name r -policy " + write(t, "p.yaml", "") + " -targets " + targets + " -dir " + dir, "must name at least one setting"},
 		{"start -name r -policy " + write(t, "p.yaml", "foto: {}") + " -targets " + targets + " -dir " + dir, "foto"},
 	} {
 		t.Run(row.args, func(t *testing.T) {
@@ -103,6 +103,13 @@ func TestOneLineAndExitCode2(t *testing.T) {
 	}
 }
 
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	var stdout, stderr bytes.Buffer
+	assert.Zero(t, run(t.Context(), []string{"version"}, &stdout, &stderr))
+	assert.Equal(t, programVersion()+"\n", stdout.String())
+}
+
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	var all bytes.Buffer
@@ -112,7 +119,7 @@ func TestHelp(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		assert.Zero(t, run(t.Context(), []string{command.name, "-h"}, &stdout, &stderr))
 		assert.Contains(t, stdout.String(), command.about)
-		assert.Contains(t, stdout.String(), "\n  -")
+		assert.Equal(t, command.name != "version", strings.Contains(stdout.String(), "\n  -"))
 		assert.Empty(t, stderr.String())
 	}
 }
