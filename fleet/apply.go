@@ -3,7 +3,6 @@ package fleet
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -124,6 +123,7 @@ func (j *job) settle(ctx context.Context, s status) {
 		return
 	}
 	j.worker.holds.settled(ctx, s)
+	j.worker.tell(j.key, s, 0)
 	j.finish(s)
 }
 
@@ -170,10 +170,12 @@ func (j *job) run(ctx context.Context) {
 		return
 	}
 	// From here on it is carried to its end, also when ctx ends.
-	unbroken := context.WithoutCancel(ctx)
+	unbroken, began := context.WithoutCancel(ctx), time.Now()
 	err = j.apply(unbroken, deadline, policy)
+	took := time.Since(began)
 	outcome := j.outcome(unbroken, claim, err, probe)
 	leave()
+	w.tell(j.key, outcome, took)
 	if j.write(ctx, claim, outcome, seq) {
 		j.finish(outcome)
 	}
@@ -355,27 +357,16 @@ func (j *job) overtaken(ctx context.Context, outcome status, seq uint64) bool {
 	return false
 }
 
-// errNoPolicy reports that a policy is not in the store.
-var errNoPolicy = errors.New("the policy is missing")
-
 // policy reads a policy, once.
 func (w *worker) policy(ctx context.Context, key string) (zapi.Policy, error) {
 	if p, ok := w.policies.Load(key); ok {
 		return p.(zapi.Policy), nil
 	}
-	e, err := w.fleet.store.Get(ctx, store.Policies, key)
-	if err == nil && len(e.Value) == 0 { // or a replica that has not heard of it
-		e, err = w.fleet.store.Newest(ctx, store.Policies, key)
+	p, err := w.fleet.readPolicy(ctx, key)
+	if err == nil {
+		w.policies.Store(key, p)
 	}
-	if err != nil {
-		return zapi.Policy{}, err
-	}
-	var p zapi.Policy
-	if len(e.Value) == 0 || json.Unmarshal(e.Value, &p) != nil {
-		return p, errNoPolicy
-	}
-	w.policies.Store(key, p)
-	return p, nil
+	return p, err
 }
 
 // refuseLate refuses a request whose deadline has passed by the wall clock, so that a process that was stopped and continued

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"sync/atomic"
 
@@ -31,7 +32,8 @@ func (f *Fleet) Cancel(ctx context.Context, name string) (int, error) {
 	}); err != nil {
 		return 0, err
 	}
-	return f.takeBack(ctx, name)
+	n, err := f.takeBack(ctx, name)
+	return n, cmp.Or(f.record(ctx, actionCancel, name, n, "taken back"), err)
 }
 
 // takeBack settles the orders of a rollout that no worker has in hand. Of a worker and takeBack, whoever writes the status
@@ -50,14 +52,14 @@ func (f *Fleet) takeBack(ctx context.Context, name string) (int, error) {
 	})
 }
 
-// Retry orders parked instances that match q again, and returns how many. The state of q is [Parked] or empty. Those of a
-// rollout that was cancelled are left alone.
+// Retry orders parked instances that match q again, and returns how many. With the state [Waiting] in q it hurries those that wait.
+// Another state is not allowed. Those of a rollout that was cancelled are left alone.
 func (f *Fleet) Retry(ctx context.Context, q Filter) (int, error) {
 	const op = "Retry"
-	if q.State != "" && q.State != Parked {
-		return 0, invalid(op, "Filter.State", "must be parked or empty")
+	q.State = cmp.Or(q.State, Parked)
+	if q.State != Parked && q.State != Waiting {
+		return 0, invalid(op, "Filter.State", "must be parked, waiting or empty")
 	}
-	q.State = Parked
 	if err := q.check(op); err != nil {
 		return 0, err
 	}
@@ -75,9 +77,10 @@ func (f *Fleet) Retry(ctx context.Context, q Filter) (int, error) {
 		return 0, err
 	}
 	now := f.clock.now()
-	return f.orderAgain(ctx, instances, func(i instance) bool {
+	n, err := f.orderAgain(ctx, instances, func(i instance) bool {
 		return q.matches(i.public(), now) && rollouts[i.order.Rollout].Cancelled.IsZero()
 	})
+	return n, cmp.Or(f.record(ctx, actionRetry, q.Rollout, n, "%s", q.describe()), err)
 }
 
 // orderAgain writes the orders of the instances that match again. Where there is a newer order, that one stays.

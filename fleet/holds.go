@@ -45,7 +45,7 @@ func (r rollout) reason() string {
 // Pause holds a rollout: no worker begins any more of it until [Fleet.Resume]. Calls that are in flight end. It returns
 // [ErrNoRollout] for an unknown name.
 func (f *Fleet) Pause(ctx context.Context, name string) error {
-	return f.setHold(ctx, "Pause", name, func(r *rollout) {
+	return f.setHold(ctx, "Pause", actionPause, name, func(r *rollout) {
 		if r.Held == "" || r.Held == heldByCanary {
 			r.Held = heldByPause
 		}
@@ -55,7 +55,7 @@ func (f *Fleet) Pause(ctx context.Context, name string) error {
 // Resume lets a rollout go on that a canary, a pause or a halt holds. Workers begin within a minute. After a halt, what is parked
 // is counted anew. It returns [ErrNoRollout] for an unknown name.
 func (f *Fleet) Resume(ctx context.Context, name string) error {
-	return f.setHold(ctx, "Resume", name, func(r *rollout) {
+	return f.setHold(ctx, "Resume", actionResume, name, func(r *rollout) {
 		if r.Held != "" {
 			r.Held = ""
 			r.Resumed++
@@ -63,7 +63,7 @@ func (f *Fleet) Resume(ctx context.Context, name string) error {
 	})
 }
 
-func (f *Fleet) setHold(ctx context.Context, op, name string, change func(*rollout)) error {
+func (f *Fleet) setHold(ctx context.Context, op, action, name string, change func(*rollout)) error {
 	if err := checkName(op, "name", name); err != nil {
 		return err
 	}
@@ -72,14 +72,18 @@ func (f *Fleet) setHold(ctx context.Context, op, name string, change func(*rollo
 		return err
 	}
 	defer end()
-	_, err = f.changeRollout(ctx, name, func(r *rollout) error {
+	before := ""
+	if _, err = f.changeRollout(ctx, name, func(r *rollout) error {
 		if !r.Cancelled.IsZero() {
 			return invalid(op, "name", "must not be that of a cancelled rollout")
 		}
+		before = r.reason()
 		change(r)
 		return nil
-	})
-	return err
+	}); err != nil {
+		return err
+	}
+	return f.record(ctx, action, name, 0, "%s", before)
 }
 
 // How old what a worker knows of a rollout may be when it begins an order: a second after Cancel, none is begun. Workers wait for the
@@ -104,6 +108,7 @@ type known struct {
 	read    time.Time
 	settled int // by this worker, since the rollout was resumed
 	parked  map[string]int
+	halted  string // why this worker has halted it: its entry may not say so yet
 }
 
 func (k *known) fresh() time.Duration {
@@ -153,8 +158,11 @@ func (h *holds) refresh(ctx context.Context, name string) error {
 		}
 	}
 	if r.Resumed != k.Resumed {
-		k.settled = 0
+		k.settled, k.halted = 0, ""
 		clear(k.parked)
+	}
+	if r.Held == "" || r.Held == heldByCanary {
+		r.Held = cmp.Or(k.halted, r.Held)
 	}
 	k.rollout, k.exists, k.read = r, err == nil, began
 	return nil
@@ -180,21 +188,36 @@ func (h *holds) settled(ctx context.Context, s status) {
 	}
 	resumed, reason := k.Resumed, k.halt()
 	if reason != "" {
-		k.Held = reason // for this worker at once
+		k.Held, k.halted = reason, reason // for this worker at once
 	}
 	h.mu.Unlock()
 	if reason == "" {
 		return
 	}
 	h.fleet.log.WarnContext(ctx, reason, "rollout", s.Rollout)
-	if _, err := h.fleet.changeRollout(ctx, s.Rollout, func(r *rollout) error {
-		if r.Resumed == resumed && (r.Held == "" || r.Held == heldByCanary) {
+	if err := h.halt(ctx, s.Rollout, resumed, reason); err != nil {
+		h.fleet.log.WarnContext(ctx, "cannot halt", "rollout", s.Rollout, "error", err)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		k.halted = "" // the next outcome tries again
+	}
+}
+
+// halt holds the rollout for all workers, unless it was resumed meanwhile.
+func (h *holds) halt(ctx context.Context, name string, resumed int, reason string) error {
+	halted := false
+	_, err := h.fleet.changeRollout(ctx, name, func(r *rollout) error {
+		if halted = r.Resumed == resumed && (r.Held == "" || r.Held == heldByCanary); halted {
 			r.Held = reason
 		}
 		return nil
-	}); err != nil {
-		h.fleet.log.WarnContext(ctx, "cannot halt", "rollout", s.Rollout, "error", err)
+	})
+	if err == nil && halted {
+		if err := h.fleet.record(ctx, actionHalt, name, 0, "%s", reason); err != nil {
+			h.fleet.log.WarnContext(ctx, "cannot record the halt", "rollout", name, "error", err)
+		}
 	}
+	return err
 }
 
 // halt returns the reason why the rollout has to be halted now, or nothing.

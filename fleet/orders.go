@@ -53,6 +53,9 @@ func (f *Fleet) Start(ctx context.Context, r Rollout) (Receipt, error) {
 		return Receipt{}, err
 	}
 	if err = s.orderAll(ctx); err == nil {
+		err = s.record(ctx) // before anything is applied
+	}
+	if err == nil {
 		err = s.finish(ctx)
 	} else if !s.tried {
 		s.free(ctx)
@@ -79,40 +82,46 @@ type starting struct {
 func (s *starting) orderAll(ctx context.Context) error {
 	group, working := errgroup.WithContext(ctx)
 	group.SetLimit(writesInFlight)
-	err := s.eachTarget(working, func(key string, canary bool) {
-		group.Go(func() error { return s.orderOne(working, key, canary) })
+	accounts := make(map[string]bool)
+	targets := 0
+	err := s.eachTarget(working, "Start", func(t Target) error {
+		if !accounts[t.Account] {
+			if err := s.fleet.addAccount(working, t.Account); err != nil {
+				return err
+			}
+			accounts[t.Account] = true
+		}
+		s.tried = true
+		targets++
+		canary := targets <= s.rollout.Canary
+		group.Go(func() error { return s.orderOne(working, t.key(), canary) })
+		return nil
 	})
 	return cmp.Or(err, group.Wait())
 }
 
-func (s *starting) eachTarget(ctx context.Context, do func(key string, canary bool)) error {
-	accounts := make(map[string]bool)
+// eachTarget calls do for each target once.
+func (s *starting) eachTarget(ctx context.Context, op string, do func(Target) error) error {
 	seen := make(map[string]bool)
 	position := 0
 	for target := range s.rollout.Targets {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := target.check("Start", fmt.Sprintf("Targets[%d]", position)); err != nil {
+		if err := target.check(op, fmt.Sprintf("Targets[%d]", position)); err != nil {
 			return err
 		}
 		position++
-		key := target.key()
-		if seen[key] {
+		if seen[target.key()] {
 			continue
 		}
-		seen[key] = true
-		if !accounts[target.Account] {
-			if err := s.fleet.addAccount(ctx, target.Account); err != nil {
-				return err
-			}
-			accounts[target.Account] = true
+		seen[target.key()] = true
+		if err := do(target); err != nil {
+			return err
 		}
-		s.tried = true
-		do(key, len(seen) <= s.rollout.Canary)
 	}
 	if position == 0 {
-		return invalid("Start", "Targets", "must not be empty")
+		return invalid(op, "Targets", "must not be empty")
 	}
 	return nil
 }
@@ -214,16 +223,23 @@ func (s *starting) number(ctx context.Context) (rollout, error) {
 
 // storePolicy returns the key under which the policy is stored.
 func (f *Fleet) storePolicy(ctx context.Context, p zapi.Policy) (string, error) {
-	data, err := json.Marshal(p)
+	key, data, err := f.encodePolicy(p)
 	if err != nil {
 		return "", err
 	}
+	return key, engineError(ctx, "writing the policy", f.store.Set(ctx, store.Policies, key, data))
+}
+
+// encodePolicy returns the JSON of a policy and its key.
+func (f *Fleet) encodePolicy(p zapi.Policy) (key string, data []byte, err error) {
+	if data, err = json.Marshal(p); err != nil {
+		return "", nil, err
+	}
 	if int64(len(data)) > f.store.MaxValue() {
-		return "", ErrPolicyTooLarge
+		return "", nil, ErrPolicyTooLarge
 	}
 	sum := sha256.Sum256(data)
-	key := base64.RawURLEncoding.EncodeToString(sum[:16]) // it is in every order and status, so it is short
-	return key, engineError(ctx, "writing the policy", f.store.Set(ctx, store.Policies, key, data))
+	return base64.RawURLEncoding.EncodeToString(sum[:16]), data, nil // it is in every order and status, so it is short
 }
 
 // orderOne orders the policy for an instance unless it has that order or a newer one. The order found may have been replaced since
@@ -260,6 +276,14 @@ func (s *starting) orderOne(ctx context.Context, key string, canary bool) error 
 			}
 		}
 	}
+}
+
+func (s *starting) record(ctx context.Context) error {
+	detail := "policy " + s.order.Policy
+	if s.rollout.Canary > 0 {
+		detail += fmt.Sprintf(", canary %d", s.rollout.Canary)
+	}
+	return s.fleet.record(ctx, actionStart, s.rollout.Name, s.receipt.Ordered, "%s, %d resumed, %d left to newer rollouts", detail, s.receipt.Resumed, s.receipt.Newer)
 }
 
 func (s *starting) add(one Receipt, unproven bool) {

@@ -60,7 +60,10 @@ func (f *Fleet) SetPace(ctx context.Context, account string, p Pace) error {
 	}); err != nil {
 		return err
 	}
-	return engineError(ctx, "writing the account", f.store.Set(ctx, store.Accounts, account, encode(p)))
+	if err := f.store.Set(ctx, store.Accounts, account, encode(p)); err != nil {
+		return engineError(ctx, "writing the account", err)
+	}
+	return f.record(ctx, actionPace, "", 0, "account %s: %g per second, burst %d", account, p.PerSecond, p.Burst)
 }
 
 // addAccount makes an account known to the workers, unless it is.

@@ -244,7 +244,17 @@ func TestRoles(t *testing.T) {
 	n, err = orderer.Retry(t.Context(), Filter{})
 	assert.NoError(t, err)
 	assert.Equal(t, 1, n)
+	require.NoError(t, orderer.Pause(t.Context(), "unknown"))
+	require.NoError(t, orderer.Resume(t.Context(), "unknown"))
+	plan, err := orderer.Plan(t.Context(), Rollout{Name: "next", Policy: policies[1], Targets: each(api.targets)})
+	require.NoError(t, err)
+	assert.Equal(t, 50, plan.Same)
+	assert.Len(t, collect(t, viewer.Audit(t.Context())), 8)
+	require.NoError(t, worker.record(t.Context(), actionHalt, "r", 0, "of a test"))
 	assert.Empty(t, denied.String())
+	infos := collect(t, viewer.Rollouts(t.Context())) // without the policies, which may hold phones
+	require.Len(t, infos, 3)
+	assert.Zero(t, infos[0].Policy)
 
 	refused := func(what string, do func(ctx context.Context) error) {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -264,6 +274,8 @@ func TestRoles(t *testing.T) {
 		})
 		refused(name+" deletes", func(ctx context.Context) error { return raw(t, f).js.DeleteStream(ctx, ordersStream) })
 	}
+	refused("a worker records a start", func(ctx context.Context) error { return worker.record(ctx, actionStart, "r", 0, "of a test") })
+	refused("an orderer deletes the audit", func(ctx context.Context) error { return raw(t, orderer).js.DeleteStream(ctx, store.Audit.String()) })
 	refused("a viewer writes a status", func(ctx context.Context) error {
 		_, err := raw(t, viewer).js.Publish(ctx, "$KV."+statusBucket+".acme.x", nil)
 		return err

@@ -66,6 +66,21 @@ func (q Filter) matches(s Status, now time.Time) bool {
 		(q.OlderThan == 0 || now.Sub(s.At) > q.OlderThan)
 }
 
+// describe returns what q selects, without its rollout.
+func (q Filter) describe() string {
+	text := string(q.State)
+	if q.Account != "" {
+		text += ", account " + q.Account
+	}
+	if q.Kind != "" {
+		text += ", kind " + q.Kind
+	}
+	if q.OlderThan > 0 {
+		text += ", older than " + q.OlderThan.String()
+	}
+	return text
+}
+
 func (q Filter) check(op string) error {
 	if q.State != "" && q.State != Pending && !q.State.stored() {
 		return invalid(op, "Filter.State", "must be one of the constants of State, or empty")

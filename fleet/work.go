@@ -32,6 +32,7 @@ type workSettings struct {
 	perAccount, total int
 	applyTimeout      time.Duration
 	limits            limits
+	observe           func(Event)
 }
 
 // WithClient passes options to [zapi.NewAPI], such as [zapi.WithBaseURL]. Retries inside the client are always off, as
