@@ -9,7 +9,7 @@ import (
 
 func version(*flag.FlagSet) action {
 	return func(_ context.Context, out *screen) error {
-		out.print(programVersion() + "\n")
+		out.say(programVersion(), fields{"version": programVersion()})
 		return nil
 	}
 }
