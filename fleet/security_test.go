@@ -194,7 +194,7 @@ var (
 	ordererRole = slices.Concat(viewerRole, []string{
 		"fleet.orders.>", "$KV.fleet_policies.>", "$KV.fleet_rollouts.>", "$KV.fleet_accounts.>", "$KV.fleet_status.>", "$KV.fleet_pace.>",
 		newest("FLEET_ORDERS"), newest("KV_fleet_accounts"), newest("KV_fleet_pace"), "fleet.audit.>",
-		"$JS.API.CONSUMER.DELETE.FLEET_ORDERS.*",
+		bucketGet("fleet_policies"), "$JS.API.CONSUMER.DELETE.FLEET_ORDERS.*",
 	})
 )
 
@@ -249,6 +249,7 @@ func TestRoles(t *testing.T) {
 	plan, err := orderer.Plan(t.Context(), Rollout{Name: "next", Policy: policies[1], Targets: each(api.targets)})
 	require.NoError(t, err)
 	assert.Equal(t, 50, plan.Same)
+	assert.Equal(t, policies[1], collect(t, orderer.Rollouts(t.Context()))[0].Policy)
 	assert.Len(t, collect(t, viewer.Audit(t.Context())), 8)
 	require.NoError(t, worker.record(t.Context(), actionHalt, "r", 0, "of a test"))
 	assert.Empty(t, denied.String())
