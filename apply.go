@@ -90,7 +90,7 @@ func (p Plan) String() string {
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "SETTING\tVALUE\tBLACKLIST")
 	for _, s := range p {
-		change := ""
+		change := "-"
 		if s.Blacklist != nil {
 			change = fmt.Sprintf("%d added, %d removed", len(s.Blacklist.Added), len(s.Blacklist.Removed))
 		}
@@ -101,7 +101,7 @@ func (p Plan) String() string {
 }
 
 // internationalPhones checks the phones of a policy. It has no parser, as the same file serves instances in every country.
-var internationalPhones phones
+var internationalPhones phoneNormalizer
 
 // A setting is one part of a policy.
 type setting struct {

@@ -21,7 +21,7 @@ func (c *Client) DisallowedContacts(ctx context.Context, scope BlacklistScope) (
 	if err := blacklistScopes.check(opDisallowedContacts, "scope", scope); err != nil {
 		return nil, err
 	}
-	var contacts []string // nil until a response was accepted
+	var contacts []string
 	accept := func(a answer) (kind, reason error) {
 		return acceptObject(a, func(m members) (err error) {
 			if err := checkSuccess(m); err != nil {
@@ -31,12 +31,9 @@ func (c *Client) DisallowedContacts(ctx context.Context, scope BlacklistScope) (
 			return err
 		})
 	}
-	get := request{op: opDisallowedContacts, method: http.MethodGet, query: "?type=" + string(scope), accept: accept}
-	switch err := c.do(ctx, get); {
-	case err != nil:
-		return nil, err // also if an interceptor returned it after a success
-	case contacts == nil:
-		return nil, &TransportError{Op: opDisallowedContacts, Err: errNoAnswer}
+	get := request{op: opDisallowedContacts, method: http.MethodGet, query: "?type=" + string(scope), reads: true, accept: accept}
+	if err := c.do(ctx, get); err != nil {
+		return nil, err // an interceptor may return it after a success
 	}
 	return contacts, nil
 }
@@ -70,7 +67,7 @@ func (c *Client) wantedContacts(scope BlacklistScope, want []string) ([]string, 
 	if err := blacklistScopes.check(opDisallowedContacts, "scope", scope); err != nil {
 		return nil, err
 	}
-	return c.phones().normalizeContacts(opDisallowedContacts, "want", want)
+	return c.phoneNormalizer().normalizeContacts(opDisallowedContacts, "want", want)
 }
 
 // ReplaceBlacklist makes want the whole blacklist of one setting, sets the setting to CONTACT_BLACKLIST, and returns
@@ -87,8 +84,8 @@ func (c *Client) wantedContacts(scope BlacklistScope, want []string) ([]string, 
 // here, so a list that has one of them is not changed for the other. A contact is added in the form of want and removed
 // in the form that the API listed.
 //
-// A private id, digits@lid, counts as a contact of its own, as the API does not reveal its phone. Put it into want as
-// DisallowedContacts returns it, or it is removed. Removals are sent before additions: if a contact is listed by its
+// A private id, digits@lid, counts as a contact of its own, as the API does not reveal its phone. To keep it, put it into
+// want as DisallowedContacts returns it. Removals are sent before additions: if a contact is listed by its
 // private id and wanted by its phone, it stays on the list.
 //
 // The error is a [*ValidationError], an [*APIError] or a [*TransportError], and the difference is then empty. The call
@@ -163,7 +160,7 @@ func decodeContacts(raw json.RawMessage) ([]string, error) {
 	return contacts, nil
 }
 
-// diffContacts returns the changes that turn listed into the set of wanted, comparing contacts by their contactKey.
+// diffContacts returns the changes that make the list hold the contacts in wanted and no others. It compares contactKeys.
 // A listed contact of unknown form is removed exactly as listed; those that are empty or only spaces are skipped.
 func diffContacts(listed, wanted []string) BlacklistDiff {
 	listed = listedContacts(listed)
@@ -176,15 +173,15 @@ func diffContacts(listed, wanted []string) BlacklistDiff {
 	}
 	for _, contact := range wanted {
 		if key := contactKey(contact); !listedKeys[key] {
-			listedKeys[key] = true // from here on
+			listedKeys[key] = true // wanted may repeat the contact
 			diff.Added = append(diff.Added, contact)
 		}
 	}
 	return diff
 }
 
-// listedContacts returns each contact of a list of the API once, in its wire form if it has one. Both forms of a Brazilian
-// number are two contacts here, as the removal of one may leave the other on the list.
+// listedContacts returns each contact of a list of the API once, in its wire form if it has one. A Brazilian number that is
+// listed with and without its ninth digit is returned twice, as the removal of one form may leave the other on the list.
 func listedContacts(list []string) []string {
 	contacts := make([]string, 0, len(list))
 	seen := make(map[string]bool, len(list))
@@ -220,17 +217,17 @@ func (d BlacklistDiff) changes() []wireChange {
 	return changes
 }
 
-// phones returns what checks the phones of a caller.
-func (c *Client) phones() phones {
+// phoneNormalizer returns the one for the phones of a caller.
+func (c *Client) phoneNormalizer() phoneNormalizer {
 	if c.validate("") != nil {
-		return phones{} // do returns the error
+		return phoneNormalizer{} // do returns the error
 	}
 	return c.api.phones
 }
 
-// normalizeChanges returns changes in their wire form, each contact once. Unless takesBlacklist, the result is nil and
-// omitted on the wire.
-func (p phones) normalizeChanges(op string, takesBlacklist bool, changes []BlacklistChange) ([]wireChange, error) {
+// normalizeChanges returns changes in their wire form, each contact once. It is nil, and omitted on the wire, for a value
+// that takes no blacklist.
+func (n phoneNormalizer) normalizeChanges(op string, takesBlacklist bool, changes []BlacklistChange) ([]wireChange, error) {
 	if !takesBlacklist {
 		if len(changes) > 0 {
 			return nil, &ValidationError{op, "changes", "are allowed only with " + string(VisibilityContactBlacklist)}
@@ -246,7 +243,7 @@ func (p phones) normalizeChanges(op string, takesBlacklist bool, changes []Black
 	first := make(map[string]int, len(changes)) // contactKey to the index of its first change
 	var wrong wrongPhones
 	for i, change := range changes {
-		phone, reason := p.normalize(change.Phone)
+		phone, reason := n.normalize(change.Phone)
 		j, repeated := first[contactKey(phone)]
 		switch {
 		case reason != "":
@@ -262,12 +259,12 @@ func (p phones) normalizeChanges(op string, takesBlacklist bool, changes []Black
 }
 
 // normalizeContacts returns each contact in its wire form, in the given order.
-func (p phones) normalizeContacts(op, field string, contacts []string) ([]string, error) {
+func (n phoneNormalizer) normalizeContacts(op, field string, contacts []string) ([]string, error) {
 	normal := make([]string, len(contacts))
 	var wrong wrongPhones
 	for i, contact := range contacts {
 		var reason string
-		if normal[i], reason = p.normalize(contact); reason != "" {
+		if normal[i], reason = n.normalize(contact); reason != "" {
 			wrong.add(fmt.Sprintf("%s[%d]", field, i), reason)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -20,7 +19,8 @@ import (
 //	attempt  bounds one request by the timeout and decodes its response
 //	send     hands resty a request with a placeholder for the token
 //
-// Below send are resty, the caller's middleware, secretTransport, which adds the secrets, connectionKeeper and the transport.
+// Below send a request passes resty, the caller's middleware, secretTransport (which adds the secrets), idleCloser and the
+// transport.
 
 // The operations, which are also their routes.
 const (
@@ -37,12 +37,14 @@ const (
 
 // A request is one call, validated and encoded.
 type request struct {
-	op     string // as errors, logs and interceptors show it
-	route  string // below the token, escaped, if it is not op
+	op     string   // as errors, logs and interceptors show it
+	route  string   // the path below the token, escaped; empty if it is op
+	phones []string // phones in the route, redacted as a transport may quote them in its error
 	method string
 	query  string // encoded, with its "?"
 	body   []byte // JSON; nil for none, empty for a POST without one
 	once   bool   // must not be repeated
+	reads  bool   // the method returns something of the response
 	accept acceptor
 }
 
@@ -74,20 +76,28 @@ func (c *Client) do(ctx context.Context, r request) error {
 		_, err := c.repeat(ctx, r)
 		return err
 	}
-	sent := 0 // attempts; interceptors call next one at a time
+	attempts, succeeded := 0, false // interceptors call next one at a time, so no lock is needed
 	next := func(ctx context.Context) error {
-		attempts, err := c.repeat(ctx, r)
-		sent += attempts
+		n, err := c.repeat(ctx, r)
+		attempts += n
+		succeeded = succeeded || err == nil
 		return err
 	}
 	for _, intercept := range slices.Backward(c.api.interceptors) {
 		inner := next
 		next = func(ctx context.Context) error {
-			return asCallError(r.op, sent, intercept(ctx, Call{r.op, c.instanceID}, inner))
+			err := intercept(ctx, Call{r.op, c.instanceID}, inner)
+			return asCallError(r.op, attempts, err) // attempts is read once intercept has returned
 		}
 	}
-	return next(ctx)
+	err := next(ctx)
+	if err == nil && r.reads && !succeeded {
+		return &TransportError{r.op, attempts, errNoResult}
+	}
+	return err
 }
+
+var errNoResult = errors.New("an interceptor returned nil without a response")
 
 // ready returns an error for a nil or zero Client or a nil context.
 func (c *Client) ready(ctx context.Context, op string) error {
@@ -108,7 +118,7 @@ func asCallError(op string, attempts int, err error) error {
 	return &TransportError{Op: op, Attempts: attempts, Err: err}
 }
 
-// repeat makes attempts until one succeeds or must not be repeated. It is the only place that waits.
+// repeat makes attempts until one succeeds or must not be followed by another. It is the only place that waits.
 func (c *Client) repeat(ctx context.Context, r request) (attempts int, err error) {
 	log := newCallLog(ctx, c.api.logger, r.op, c.instanceID)
 	defer func() { log.ended(err) }()
@@ -169,59 +179,50 @@ func (c *Client) attempt(ctx context.Context, r request, n int) result {
 		case contextErr(bounded) != nil:
 			err, retryable = timeoutError(c.api.timeout), true
 		case errors.Is(err, context.DeadlineExceeded):
-			err = networkTimeout{err}
+			err = networkTimeoutError{err}
 		}
 		return result{err: &TransportError{Op: r.op, Attempts: n, Err: err}, retryable: retryable}
 	}
 	if apiErr := decodeResponse(r.op, resp, r.accept, c.secrets().redactor); apiErr != nil {
 		apiErr.Attempts = n
-		return result{status: resp.status, err: apiErr, retryable: isRetryable(resp.status), retryAfter: apiErr.RetryAfter}
+		return result{status: resp.status, err: apiErr, retryable: isRetryableStatus(resp.status), retryAfter: apiErr.RetryAfter}
 	}
 	return result{status: resp.status}
 }
 
-// send makes one HTTP exchange. Neither its error nor the body holds a secret.
+// send makes one HTTP exchange. Neither its error nor the body of its response holds a secret.
 func (c *Client) send(ctx context.Context, r request) (response, error) {
 	route := cmp.Or(r.route, r.op)
-	x := &exchange{c.secrets, c.instanceID, r.method, route, routePath(c.instanceID, tokenPlaceholder, route)}
+	x := &exchange{c.secrets, c.instanceID, r.method, route, routePath(c.instanceID, tokenPlaceholder, route), r.once}
 	resty := c.api.resty
-	if r.once {
-		resty = c.api.restyOnce
+	if r.method == http.MethodGet && r.body != nil {
+		resty = c.api.restyGetBody
 	}
 	req := resty.R().SetContext(context.WithValue(ctx, exchangeKey{}, x))
 	req.Header = c.api.header // resty sends a copy
-	switch {
-	case r.body != nil:
+	if r.body != nil {
 		req.Header = c.api.headerJSON
 		req.SetBody(bytes.NewReader(r.body)) // resty would copy a []byte twice
-	case r.once:
-		req.SetBody(emptyBody{})
 	}
 	resp, err := req.Execute(r.method, c.api.baseURL+x.path+r.query)
 	redactor := c.secrets().redactor
 	if err != nil {
-		return response{}, redactor.withoutSecrets(err)
+		return response{}, redactor.with(r.phones).withoutSecrets(err)
 	}
 	// SetResult would read JSON content types only, and take a missing success for false.
 	raw := resp.RawBody()
 	defer raw.Close() //nolint:errcheck // secretTransport has read it, so there is nothing left to fail
 	body, ok := raw.(*shownBody)
-	if !ok { // a middleware stands between
+	if !ok { // a middleware has replaced the body
 		body = &shownBody{}
 		body.text, body.err = readBody(raw, -1)
 		body.text = redactor.redactBody(body.text)
 	}
 	if body.err != nil && !isBadContent(body.err) {
-		return response{}, redactor.withoutSecrets(body.err)
+		return response{}, redactor.with(r.phones).withoutSecrets(body.err)
 	}
 	return response{resp.StatusCode(), resp.Header(), body.text, body.err}, nil
 }
-
-// An emptyBody keeps net/http from sending a request again by itself, as it does with a GET without a body when a
-// connection closes before a response: GET /restart would restart twice.
-type emptyBody struct{}
-
-func (emptyBody) Read([]byte) (int, error) { return 0, io.EOF }
 
 // sleep waits for d, or returns the error of a context that ends first.
 func sleep(ctx context.Context, d time.Duration) error {

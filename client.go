@@ -58,7 +58,7 @@ func (c Credentials) MarshalText() ([]byte, error) { return []byte(c.InstanceID)
 // "${VAR}" that nothing has replaced, "<token>" of a manual, a trailing comma.
 const notInCredentials = "\"'<>{}[]$,;|`"
 
-// protocolWords are texts of the API's responses. Redacting a secret that is part of one would change what they say.
+// protocolWords are texts of the API's responses. A secret must not be part of one: redacting it would change the response.
 var protocolWords = []string{
 	"success", "message", "disallowedContacts", "smartphoneConnected", "you are not connected.", "you need to restore the session.",
 	"your client-token is not configured", "client-token null not allowed", "instance not found", "not_found",
@@ -82,7 +82,7 @@ func (c Credentials) validate(op string, clientTokenOptional bool) error {
 	}
 	for _, part := range []struct{ field, value string }{{"InstanceID", c.InstanceID}, {"Token", c.Token}, {"ClientToken", c.ClientToken}} {
 		if strings.ContainsAny(part.value, notInCredentials) {
-			return &ValidationError{op, part.field, "must be the value alone, without quotes, brackets, variables or any of $ , ; |"}
+			return &ValidationError{op, part.field, "must be the value alone, without quotes, brackets, variables or trailing punctuation"}
 		}
 	}
 	for _, secret := range []struct{ field, value string }{{"Token", c.Token}, {"ClientToken", c.ClientToken}} {
@@ -99,15 +99,8 @@ func (c Credentials) validate(op string, clientTokenOptional bool) error {
 	return nil
 }
 
-// secrets are those of one instance, in the form that its requests need.
-type secrets struct {
-	token       string
-	clientToken []string // the values of the header; empty without a Client-Token
-	redactor    redactor
-}
-
-// sealSecrets hides the secrets of creds in a func. It is opened in three places: secretTransport adds them to a request
-// and redacts them in its response, and attempt and send redact them in what they return.
+// sealSecrets hides the secrets of creds in a func. Only secretTransport calls it for the secrets themselves, to add them to
+// a request. All others call it for the redactor.
 func sealSecrets(creds Credentials) sealed[*secrets] {
 	s := &secrets{token: creds.Token, redactor: newRedactor(creds.Token, creds.ClientToken)}
 	if creds.ClientToken != "" {
@@ -116,17 +109,17 @@ func sealSecrets(creds Credentials) sealed[*secrets] {
 	return seal(s)
 }
 
-// An API holds what the clients of many instances share: connections and options. It is for a service whose instances come
-// from a database, so that it has no credentials at its start. An API is immutable and safe for concurrent use; [NewAPI]
-// returns one.
+// An API holds what the clients of many instances share: connections and options. Use it in a service that reads its
+// instances from a database and so has no credentials when it starts. An API is immutable and safe for concurrent use.
+// [NewAPI] returns one.
 type API struct {
 	config
 
-	keeper     *connectionKeeper
-	resty      *resty.Client
-	restyOnce  *resty.Client // for calls that must not be repeated, not even by net/http
-	header     http.Header   // of a request without a body
-	headerJSON http.Header   // of a request with one
+	closer       *idleCloser
+	resty        *resty.Client
+	restyGetBody *resty.Client // for a GET with a body, which resty drops otherwise
+	header       http.Header   // of a request without a body
+	headerJSON   http.Header   // of a request with one
 }
 
 // NewAPI returns an API with the given options. It sends nothing.
@@ -154,8 +147,8 @@ func newAPI(op string, opts []Option) (*API, error) {
 		}
 		transport = newTransport(template, c.timeout)
 	}
-	keeper := &connectionKeeper{RoundTripper: transport}
-	var link http.RoundTripper = secretTransport{keeper, base}
+	closer := &idleCloser{RoundTripper: transport}
+	var link http.RoundTripper = secretTransport{closer, base}
 	for i, middleware := range slices.Backward(c.middleware) {
 		if link = middleware(link); isNil(link) {
 			return nil, &ValidationError{op, fmt.Sprintf("WithMiddleware[%d]", i), "must not return nil"}
@@ -175,12 +168,12 @@ func newAPI(op string, opts []Option) (*API, error) {
 	headerJSON := header.Clone()
 	headerJSON.Set("Content-Type", "application/json")
 	return &API{
-		config: c, keeper: keeper, header: header, headerJSON: headerJSON,
-		resty: newResty(), restyOnce: newResty().SetAllowGetMethodPayload(true),
+		config: c, closer: closer, header: header, headerJSON: headerJSON,
+		resty: newResty(), restyGetBody: newResty().SetAllowGetMethodPayload(true),
 	}, nil
 }
 
-// A silent logger replaces that of resty, which writes to stderr.
+// silent is a logger for resty, whose own writes to stderr.
 type silent struct{}
 
 func (silent) Errorf(string, ...any) {}
@@ -210,8 +203,8 @@ func (a *API) instance(op string, creds Credentials) (*Client, error) {
 // that discards its API should call it; one that calls [NewAPI] or [NewClient] once never needs it.
 // With [WithTransport] it calls the CloseIdleConnections method of that transport, if it has one.
 func (a *API) CloseIdleConnections() {
-	if a != nil && a.keeper != nil {
-		a.keeper.closeIdleConnections()
+	if a != nil && a.closer != nil {
+		a.closer.closeIdleConnections()
 	}
 }
 
@@ -247,7 +240,7 @@ func (c *Client) ForInstance(creds Credentials) (*Client, error) {
 	return c.api.instance(op, creds)
 }
 
-// CloseIdleConnections is [API.CloseIdleConnections] of the API that c shares with other clients.
+// CloseIdleConnections closes the idle connections of c and of all clients that share them: see [API.CloseIdleConnections].
 func (c *Client) CloseIdleConnections() {
 	if c.validate("CloseIdleConnections") == nil {
 		c.api.CloseIdleConnections()
@@ -266,7 +259,7 @@ func (c *Client) LogValue() slog.Value { return slog.StringValue(c.instanceID) }
 // MarshalText returns the instance ID, so that JSON and YAML show nothing else.
 func (c *Client) MarshalText() ([]byte, error) { return []byte(c.instanceID), nil }
 
-// validate returns an error for a client that no func of this package returned.
+// validate returns an error for a nil or zero Client.
 func (c *Client) validate(op string) error {
 	if c == nil || c.api == nil {
 		return &ValidationError{op, "client", "must come from NewClient, Instance or ForInstance"}

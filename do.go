@@ -47,7 +47,8 @@ func (c *Client) Do(ctx context.Context, method, route string, in, out any) erro
 		return &ValidationError{"Do", "in", "must be nil or what JSON can hold, and nil for HEAD and OPTIONS"}
 	}
 	return c.do(ctx, request{
-		op: c.secrets().redactor.redact(shownRoute(path)), route: path, method: method, query: query, body: body, once: true,
+		op: c.secrets().redactor.redact(shownRoute(path)), route: escapeMarks.Replace(path), phones: phonesIn(route),
+		method: method, query: query, body: body, once: true, reads: out != nil,
 		accept: func(a answer) (kind, reason error) { return acceptAny(a, out) },
 	})
 }
@@ -61,34 +62,54 @@ func checkRoute(method, path, route string) (field, reason string) {
 	case strings.ContainsFunc(route, isUnprintable), strings.ContainsAny(route, `#\`):
 		return "route", `must be printable ASCII without spaces, # or \: escape what is not`
 	}
-	for _, segment := range strings.Split(path, "/") {
-		for {
-			plain, err := url.PathUnescape(segment)
-			if err != nil {
-				return "route", "must have only valid escapes"
-			}
-			if hasSegment(plain, "", ".", "..") || strings.Contains(plain, `\`) {
-				return "route", `must be relative, such as "device", without empty, . or .. segments, escaped or not`
-			}
-			if plain == segment {
-				break
-			}
-			segment = plain // it may be escaped twice
+	if _, err := url.PathUnescape(path); err != nil {
+		return "route", "must have only valid escapes"
+	}
+	for plain := path; ; {
+		if hasSegment(plain, "", ".", "..") || strings.Contains(plain, `\`) {
+			return "route", `must be relative, such as "device", without empty, . or .. segments, escaped or not`
+		}
+		escaped := plain // maybe twice: a proxy may unescape %252e to %2e, and the API that to a dot
+		if plain = percentEscape.ReplaceAllStringFunc(escaped, unescape); plain == escaped {
+			return "", ""
 		}
 	}
-	return "", ""
 }
+
+// unescape returns the byte that a percent escape stands for.
+func unescape(escape string) string {
+	plain, _ := url.PathUnescape(escape) // cannot fail
+	return plain
+}
+
+// escapeMarks escapes the marks that net/url does not allow in a path. It would otherwise escape all of the path anew, and
+// so change what the caller had escaped.
+var escapeMarks = strings.NewReplacer(
+	`"`, "%22", "<", "%3C", ">", "%3E", "^", "%5E", "`", "%60", "{", "%7B", "|", "%7C", "}", "%7D",
+)
 
 // shownRoute returns path with a mark in place of each segment that may be a phone.
 func shownRoute(path string) string {
 	segments := strings.Split(path, "/")
 	for i, segment := range segments {
-		if len(strings.Map(onlyDigit, segment)) >= minPhoneDigits {
+		if mayBePhone(segment) {
 			segments[i] = "…"
 		}
 	}
 	return strings.Join(segments, "/")
 }
+
+// phonesIn returns the parts of route that may be phones, as they are and unescaped.
+func phonesIn(route string) (phones []string) {
+	for _, part := range strings.FieldsFunc(route, func(r rune) bool { return strings.ContainsRune("/?&=", r) }) {
+		if mayBePhone(part) {
+			phones = append(phones, part, percentEscape.ReplaceAllStringFunc(part, unescape))
+		}
+	}
+	return phones
+}
+
+func mayBePhone(text string) bool { return len(strings.Map(onlyDigit, text)) >= minPhoneDigits }
 
 var errNoBody = errors.New("the method has no body")
 
@@ -122,18 +143,18 @@ func acceptAny(a answer, out any) (kind, reason error) {
 	success := a.members["success"]
 	kind = kindOfText(a.code, a.message)
 	switch {
-	case a.response.err != nil:
-		return ErrUnexpectedResponse, a.response.err
+	case a.bodyErr != nil:
+		return ErrUnexpectedResponse, a.bodyErr
 	case len(bytes.TrimSpace(body)) == 0 && out == nil:
 		return nil, nil
 	case !json.Valid(body):
 		return ErrUnexpectedResponse, errNotJSON
-	case a.members != nil && a.err != nil:
-		return ErrUnexpectedResponse, a.err
+	case a.members != nil && a.objectErr != nil:
+		return ErrUnexpectedResponse, a.objectErr
 	case a.code != "" && kind != nil, string(success) == "false" && kind != nil:
 		return kind, nil
 	case string(success) == "false" && a.code == "" && a.message == "":
-		return ErrRejected, errNotSuccessful
+		return ErrRejected, errSuccessFalse
 	case string(success) == "false", a.code != "":
 		return ErrRejected, nil
 	case out != nil && json.Unmarshal(body, out) != nil:

@@ -3,7 +3,6 @@ package zapi
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -47,7 +46,7 @@ var (
 // A ValidationError reports an argument, option or credential that was refused before anything was sent.
 // It matches [ErrInvalidArgument], and [ErrInvalidCredentials] if it is about credentials. It holds neither secrets nor phones.
 type ValidationError struct {
-	Op     string // the operation or func, such as "privacy/last-seen" or "NewClient"; empty when a value was parsed
+	Op     string // the operation or func, such as "privacy/last-seen", "policy" or "NewClient"; empty when a value was parsed
 	Field  string // what was refused, such as "changes[1].phone"; of several phones, up to ten
 	Reason string // what is allowed
 }
@@ -63,19 +62,13 @@ func (e *ValidationError) Is(target error) bool {
 }
 
 func (e *ValidationError) isAboutCredentials() bool {
-	switch e.Field {
-	case "InstanceID", "Token", "ClientToken":
+	switch e.Op {
+	case "CredentialsFromEnv":
 		return true
+	case "NewClient", "Instance", "ForInstance": // a policy may have a key "Token"
+		return e.Field == "InstanceID" || e.Field == "Token" || e.Field == "ClientToken"
 	}
-	return e.Op == "CredentialsFromEnv"
-}
-
-// withOp puts op into a *ValidationError that has none.
-func withOp(op string, err error) error {
-	if e := (*ValidationError)(nil); errors.As(err, &e) {
-		return &ValidationError{op, e.Field, e.Reason}
-	}
-	return err
+	return false
 }
 
 // An APIError reports a response that is not a success.
@@ -160,7 +153,7 @@ func (e *APIError) UnmarshalJSON(data []byte) error {
 // not make the call. Otherwise, whether the call was applied is unknown; repeating it is safe, but for [Client.Do].
 //
 // Attempts counts the attempts of this package. Within one, net/http itself may send a GET again if a reused connection
-// closes before a response.
+// closes before a response; it never repeats a request of [Client.Do].
 type TransportError struct {
 	Op       string // the operation, such as "privacy/last-seen"
 	Attempts int    // attempts made; 0 if the call ended before the first
@@ -210,24 +203,18 @@ func (e timeoutError) Error() string {
 
 func (e timeoutError) Timeout() bool { return true }
 
-// A networkTimeout is a timeout of the transport itself, such as that of a dial, while the caller's deadline has not passed.
+// A networkTimeoutError is a timeout of the transport itself, such as that of a dial, while the caller's deadline has not passed.
 // net and net/http let such timeouts match [context.DeadlineExceeded], which would look like the caller's.
-type networkTimeout struct{ err error }
+type networkTimeoutError struct{ err error }
 
-func (e networkTimeout) Error() string { return e.err.Error() }
-func (e networkTimeout) Timeout() bool { return true }
+func (e networkTimeoutError) Error() string { return e.err.Error() }
+func (e networkTimeoutError) Timeout() bool { return true }
 
-// Is has the place of Unwrap, which would make the deadline match.
-func (e networkTimeout) Is(target error) bool {
+// Is replaces Unwrap, through which [errors.Is] would find the deadline.
+func (e networkTimeoutError) Is(target error) bool {
 	return target != context.DeadlineExceeded && errors.Is(e.err, target)
 }
-func (e networkTimeout) As(target any) bool { return errors.As(e.err, target) }
-
-// isUntrusted reports whether err is a certificate that does not verify.
-func isUntrusted(err error) bool {
-	var redacted *redactedError
-	return errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, &redacted) && redacted.untrusted
-}
+func (e networkTimeoutError) As(target any) bool { return errors.As(e.err, target) }
 
 // An ApplyError reports the settings that [Client.Apply] could not apply. It unwraps to the errors of Failed.
 type ApplyError struct {
@@ -260,7 +247,16 @@ func (e SettingError) Error() string { return fmt.Sprintf("%s: %v", e.Setting, e
 // Unwrap returns Err.
 func (e SettingError) Unwrap() error { return e.Err }
 
-// attemptsText is appended after shortening, so that a long text cannot cut it off.
+// As sets a target of type *SettingError, so that [errors.As] finds e into a pointer and into a value.
+func (e SettingError) As(target any) bool {
+	value, ok := target.(*SettingError)
+	if ok {
+		*value = e
+	}
+	return ok
+}
+
+// attemptsText returns a text such as " (3 attempts)", to be appended after shortening so that it is never cut off.
 func attemptsText(attempts int) string {
 	if attempts < 2 {
 		return ""
@@ -270,7 +266,7 @@ func attemptsText(attempts int) string {
 
 const (
 	maxErrorText      = 260 // bytes, so that with the attempts the text has fewer than 300 characters
-	maxValidationText = 640 // bytes; no server has a part in it, and it may name ten phones
+	maxValidationText = 640 // bytes; longer, as no server writes into it and it may name the fields of ten phones
 	maxErrorPart      = 512 // bytes of Code and of Message
 	maxErrorBody      = 4 << 10
 )
@@ -289,6 +285,7 @@ func printable(r rune) rune {
 	return ' '
 }
 
+// shorten cuts text to at most limit bytes, the last three of which are then "…".
 func shorten(text string, limit int) string {
 	if len(text) <= limit {
 		return text

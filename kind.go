@@ -22,7 +22,7 @@ var apiKinds = []error{
 	ErrRejected, ErrUnexpectedResponse, errRefused,
 }
 
-// word returns the kind in one or two words.
+// word returns kind without the name of the package, such as "not found".
 func word(kind error) string { return strings.TrimPrefix(kind.Error(), "zapi: ") }
 
 // kindOf returns the kind of a failed response, from its status and, where that misleads, from its "error" and "message".
@@ -39,7 +39,7 @@ func kindOf(status int, code, message string) error {
 		return ErrUnsupportedMediaType
 	case status == http.StatusTooManyRequests:
 		return ErrRateLimited
-	case byText == ErrNotConnected && (status == http.StatusOK || status >= 400 && status < 600):
+	case errors.Is(byText, ErrNotConnected) && (status == http.StatusOK || status >= 400 && status < 600):
 		return ErrNotConnected
 	case status >= 500 && status < 600:
 		return ErrUnavailable
@@ -77,7 +77,7 @@ func normalText(text string) string {
 	return strings.TrimSuffix(strings.ToLower(strings.TrimSpace(text)), ".")
 }
 
-// Kind returns a word for err, for metrics and logs: the same that [WithLogger] writes.
+// Kind returns a word for err, for metrics and logs. [WithLogger] writes the same word.
 //
 //   - "" for nil
 //   - of a [*ValidationError]: "invalid argument" or "invalid credentials"
@@ -151,11 +151,12 @@ func isTLS(err error) bool {
 	return isUntrusted(err) || errors.As(err, new(tls.RecordHeaderError)) || errors.As(err, new(tls.AlertError))
 }
 
-// passingKinds are those that may pass without anyone's help.
+// passingKinds are the kinds of failure that may end without anyone's help.
 var passingKinds = []error{ErrRateLimited, ErrUnavailable, ErrNotConnected, ErrRejected, ErrUnexpectedResponse}
 
 // Retryable reports whether the same call may succeed later without anyone's help, and how long the API asked to wait; after
-// is 0 if it did not ask. A job queue repeats a job if ok, no sooner than after, and otherwise leaves it to a person.
+// is 0 if it did not ask. A job queue repeats a job if ok, no sooner than after, and otherwise leaves it to a person. A call
+// that the program cancelled itself may succeed later, too: ask the context first.
 //
 // ok is true for a [*TransportError], unless a certificate does not verify, and for an [*APIError] with status 408, 425, 429
 // or 5xx or of the kinds [ErrNotConnected], [ErrRejected] and [ErrUnexpectedResponse]. It is false for nil, for a
@@ -177,7 +178,7 @@ func Retryable(err error) (after time.Duration, ok bool) {
 	case errors.As(err, new(*ValidationError)):
 		return 0, false
 	case errors.As(err, &apiErr):
-		if slices.Contains(passingKinds, apiErr.failureKind()) || isRetryable(apiErr.StatusCode) {
+		if slices.Contains(passingKinds, apiErr.failureKind()) || isRetryableStatus(apiErr.StatusCode) {
 			return apiErr.RetryAfter, true
 		}
 		return 0, false

@@ -2,6 +2,7 @@ package zapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -26,7 +27,7 @@ type config struct {
 	limiter             RateLimiter  // nil for none
 	logger              *slog.Logger // nil for none
 	product             string
-	phones              phones
+	phones              phoneNormalizer
 	clientTokenOptional bool
 	insecureHTTP        bool
 }
@@ -53,6 +54,14 @@ func invalidOption(field, reason string) error {
 	return &ValidationError{Field: field, Reason: reason}
 }
 
+// withOp puts op into a *ValidationError that has none.
+func withOp(op string, err error) error {
+	if e := (*ValidationError)(nil); errors.As(err, &e) {
+		return &ValidationError{op, e.Field, e.Reason}
+	}
+	return err
+}
+
 // WithBaseURL sets the URL of the API. The default is https://api.z-api.io.
 // It must be https, or http to a loopback address; see [WithInsecureHTTP]. A path prefix is kept, but must not have a
 // segment "instances" or "token": that is the URL of the panel, with the token in it.
@@ -67,9 +76,10 @@ func WithBaseURL(rawURL string) Option {
 // Only this transport sees the real path and the Client-Token.
 //
 // The default is a copy of [http.DefaultTransport] with 512 idle connections per host and HTTP/2 pings. It inherits what the
-// program has set there: a Proxy func, TLS settings such as InsecureSkipVerify, a dial hook. When an attempt runs into its
-// deadline, the idle connections are closed, as they may be dead; of a transport given here, by its CloseIdleConnections
-// method, if it has one.
+// program has set there: a Proxy func, TLS settings such as InsecureSkipVerify, a dial hook.
+//
+// When an attempt runs into its deadline, the idle connections are closed, as they may be dead. If rt has a
+// CloseIdleConnections method, it is called then, too.
 //
 // [WithTimeout] and the context bound a call only as far as the transport, and the bodies that it returns, obey the context
 // of the request.
@@ -83,7 +93,8 @@ func WithTransport(rt http.RoundTripper) Option {
 	}
 }
 
-// WithMiddleware wraps the sending of each request, for tracing and metrics. The first is the outermost.
+// WithMiddleware wraps the sending of each request, for tracing and metrics. The first is the outermost. None may be nil
+// or return nil.
 //
 // Middleware sees a placeholder for the token, no Client-Token, and responses in which the secrets are redacted.
 // It may add headers, refuse a request or respond to it itself. Changing method, host or path fails the call.
@@ -129,7 +140,7 @@ func WithInterceptor(i ...Interceptor) Option {
 }
 
 // WithTimeout bounds one attempt, including the body of its response. The default is 30 s; with 0 only the context
-// bounds it. A value above 0 and below 1 ms is refused: WithTimeout(30) is 30 ns.
+// bounds it. A negative d is refused, and one above 0 and below 1 ms: WithTimeout(30) is 30 ns.
 func WithTimeout(d time.Duration) Option {
 	return func(c *config) error {
 		switch {
@@ -144,7 +155,8 @@ func WithTimeout(d time.Duration) Option {
 }
 
 // WithRetry sets how often a call is tried. The default is three attempts with waits of 500 ms to 8 s; RetryPolicy{}
-// switches retries off. The package documentation lists what is retried.
+// switches retries off. No field may be negative, and MinWait must not exceed MaxWait. The package documentation lists what
+// is retried.
 func WithRetry(p RetryPolicy) Option {
 	return func(c *config) error {
 		filled := p.withDefaults()
@@ -169,7 +181,7 @@ type RateLimiter interface {
 	Wait(ctx context.Context) error
 }
 
-// WithRateLimiter waits for l before every attempt, with the caller's context. All instances of a client share it.
+// WithRateLimiter waits for l before every attempt, with the caller's context. All clients of an [API] share it.
 // An error from Wait ends the call: before the first attempt with a [*TransportError] that wraps it, later with the error
 // of the previous attempt. By default there is no limit.
 func WithRateLimiter(l RateLimiter) Option {
@@ -197,7 +209,8 @@ func WithLogger(l *slog.Logger) Option {
 	}
 }
 
-// WithUserAgent puts a product such as "acme-backend/1.4" before that of zapi in the header User-Agent.
+// WithUserAgent puts a product such as "acme-backend/1.4" before that of zapi in the header User-Agent. It must not be
+// empty, begin or end with a space, or hold control characters.
 func WithUserAgent(product string) Option {
 	return func(c *config) error {
 		isControl := func(r rune) bool { return r < ' ' || r == 0x7f }
@@ -218,7 +231,7 @@ func WithPhoneParser(parse func(phone string) (string, error)) Option {
 		if parse == nil {
 			return invalidOption("WithPhoneParser", "must not be nil")
 		}
-		c.phones = phones{parse}
+		c.phones = phoneNormalizer{parse}
 		return nil
 	}
 }

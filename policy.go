@@ -47,7 +47,7 @@ func (p Policy) Validate() error {
 	return p.validateSettings()
 }
 
-// validateSettings is Validate without the check that there is a setting.
+// validateSettings is Validate, but accepts a policy that names no setting.
 func (p Policy) validateSettings() error {
 	var errs []error
 	for _, s := range p.settings() {
@@ -125,7 +125,8 @@ func (a *Audience) UnmarshalJSON(data []byte) error {
 
 const opPolicy = "policy"
 
-// parse sets what the JSON object in data names, to allowed values. Whether the parts fit together is left to Validate.
+// parse sets the fields that the JSON object in data names. Each value must be allowed; Validate checks whether they fit
+// together.
 func (p *Policy) parse(data []byte) error {
 	m, err := parseMembers(data, "lastSeen", "photo", "description", "groupAdd", "online", "readReceipts", "messageDuration")
 	if err != nil {

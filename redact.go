@@ -24,86 +24,104 @@ const (
 	minSecret = 6 // bytes; a shorter secret is taken for a test value, as redacting it would mangle every text
 )
 
-// A redactor lists the secrets to redact, in every form in which a server may quote them, the longest first, as one may
-// contain another.
-type redactor []string
-
-// newRedactor leaves out what could be part of a phone: redacting it would change the contacts of a list.
-func newRedactor(secrets ...string) redactor {
-	var r redactor
-	for _, secret := range secrets {
-		if len(secret) >= minSecret && (len(secret) > maxPhoneDigits || !allDigits(secret)) {
-			r = appendEncoded(r, secret, 2)
-		}
-	}
-	slices.SortFunc(r, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
-	return slices.Compact(r)
+// A redactor redacts the secrets of one instance, in every form in which a server may quote them.
+type redactor struct {
+	forms []string          // the longest first, as one may contain another
+	masks *strings.Replacer // replaces all forms in one pass, so that a long text is copied once
 }
 
-// plain matches what every encoder leaves as it is. Nearly all secrets are plain, and are then listed once.
-var plain = regexp.MustCompile(`^[A-Za-z0-9_-]*$`)
+// newRedactor returns a redactor of secrets, but for those that could be part of a phone: redacting one would change lists.
+func newRedactor(secrets ...string) redactor {
+	var forms []string
+	for _, secret := range secrets {
+		if len(secret) >= minSecret && (len(secret) > maxPhoneDigits || !allDigits(secret)) {
+			forms = appendEncoded(forms, secret, 2)
+		}
+	}
+	return redactorOf(forms)
+}
+
+func redactorOf(forms []string) redactor {
+	slices.SortFunc(forms, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
+	forms = slices.Clip(slices.Compact(forms))
+	masks := make([]string, 0, 2*len(forms))
+	for _, form := range forms {
+		masks = append(masks, form, mask)
+	}
+	return redactor{forms, strings.NewReplacer(masks...)}
+}
+
+// with returns a redactor that also redacts phones.
+func (r redactor) with(phones []string) redactor {
+	if len(phones) == 0 {
+		return r
+	}
+	return redactorOf(slices.Concat(phones, r.forms))
+}
+
+// unencoded matches what every encoder leaves as it is. Nearly all secrets match, and then have only one form.
+var unencoded = regexp.MustCompile(`^[A-Za-z0-9_-]*$`)
 
 // appendEncoded appends text as it is and as encoders write it, up to depth encodings inside each other, such as a URL in
 // JSON.
-func appendEncoded(r redactor, text string, depth int) redactor {
-	r = append(r, text)
-	if depth == 0 || plain.MatchString(text) {
-		return r
+func appendEncoded(forms []string, text string, depth int) []string {
+	forms = append(forms, text)
+	if depth == 0 || unencoded.MatchString(text) {
+		return forms
 	}
 	for _, encode := range encoders {
 		if encoded := encode(text); encoded != text {
-			r = appendEncoded(r, encoded, depth-1)
+			forms = appendEncoded(forms, encoded, depth-1)
 		}
 	}
-	return r
+	return forms
 }
 
-// encoders are those of URLs, HTML and JSON. Each is there in the forms that differ between languages.
+// encoders encode a text for a URL, HTML or JSON, each in the ways in which programming languages differ.
 var encoders = []func(string) string{
 	url.QueryEscape,
 	url.PathEscape,
 	func(text string) string { return (&url.URL{Path: text}).EscapedPath() },
+	func(text string) string { // encodeURIComponent of JavaScript
+		return strings.NewReplacer("%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*").Replace(url.QueryEscape(text))
+	},
 	func(text string) string {
 		return percentEscape.ReplaceAllStringFunc(url.QueryEscape(text), strings.ToLower)
 	},
 	html.EscapeString,
 	strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#x27;", "/", "&#x2F;").Replace,
-	encodeJSON,
+	func(text string) string {
+		quoted, _ := json.Marshal(text) // cannot fail on a string
+		return string(quoted[1 : len(quoted)-1])
+	},
 	strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace,
 	strings.NewReplacer(`\`, `\\`, `"`, `\"`, "/", `\/`).Replace,
 }
 
-var percentEscape = regexp.MustCompile(`%[0-9A-F]{2}`)
-
-func encodeJSON(text string) string {
-	quoted, _ := json.Marshal(text) // cannot fail on a string
-	return string(quoted[1 : len(quoted)-1])
-}
+var percentEscape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 
 // in reports whether text quotes a secret.
 func (r redactor) in(text string) bool {
-	return slices.ContainsFunc(r, func(secret string) bool { return strings.Contains(text, secret) })
+	return slices.ContainsFunc(r.forms, func(form string) bool { return strings.Contains(text, form) })
 }
 
 // redact returns text with a mask in place of each secret.
 func (r redactor) redact(text string) string {
-	for _, secret := range r {
-		text = strings.ReplaceAll(text, secret, mask)
+	if !r.in(text) {
+		return text // as nearly always; masks would search far slower
 	}
-	return text
+	return r.masks.Replace(text)
 }
 
 // redactBody is redact for a body, which it copies only if it quotes a secret.
 func (r redactor) redactBody(body []byte) []byte {
-	for _, secret := range r {
-		if bytes.Contains(body, []byte(secret)) {
-			body = bytes.ReplaceAll(body, []byte(secret), []byte(mask))
-		}
+	if !slices.ContainsFunc(r.forms, func(form string) bool { return bytes.Contains(body, []byte(form)) }) {
+		return body
 	}
-	return body
+	return []byte(r.masks.Replace(string(body)))
 }
 
-// redactHeader returns header without secrets in its values. It is header itself if nothing has to change, as is usual.
+// redactHeader returns header with a mask in place of each secret in its values: header itself if there is none, as usual.
 func (r redactor) redactHeader(header http.Header) http.Header {
 	quotes := false
 	for _, values := range header {
@@ -123,8 +141,8 @@ func (r redactor) redactHeader(header http.Header) http.Header {
 
 var errNoCause = errors.New("the transport returned an error without a cause")
 
-// withoutSecrets returns err without each *url.Error around it, whose URL is secret. If the rest shows a secret, it returns
-// a redactedError in its place.
+// withoutSecrets returns what err wraps below every *url.Error, as the URL holds the token. If that still shows a secret, it
+// returns a redactedError in its place.
 func (r redactor) withoutSecrets(err error) error {
 	for urlErr := (*url.Error)(nil); errors.As(err, &urlErr); {
 		if urlErr == nil || urlErr.Err == nil {
@@ -173,3 +191,4 @@ type redactedError struct {
 func (e *redactedError) Error() string        { return e.text }
 func (e *redactedError) Is(target error) bool { return e.matches(target) }
 func (e *redactedError) Timeout() bool        { return e.timeout }
+func (e *redactedError) isUntrusted() bool    { return e.untrusted }

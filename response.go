@@ -2,6 +2,8 @@ package zapi
 
 import (
 	"bytes"
+	"compress/flate"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"io"
@@ -15,16 +17,17 @@ import (
 const maxResponseBody = 1 << 20 // bytes, after decompression; tens of thousands of contacts fit
 
 var (
-	errTooLarge      = errors.New("the body is larger than 1 MiB")
-	errEncoded       = errors.New("the body is compressed, although no compression was asked for")
-	errNotObject     = errors.New("the body is not one JSON object")
-	errRepeated      = errors.New("the body repeats a member")
-	errNoSuccess     = errors.New("success is missing or not a boolean")
-	errNotSuccessful = errors.New("success is false")
-	errErrorInBody   = errors.New("status 200 with an error in the body")
-	errRedirect      = errors.New("redirects are not followed")
-	errNot200        = errors.New("the documented status is 200")
-	errForeign       = errors.New("the response is a page of a proxy or firewall, not the API's")
+	errTooLarge       = errors.New("the body is larger than 1 MiB")
+	errEncoded        = errors.New("the body is compressed, although no compression was asked for")
+	errNotGzip        = errors.New("the body is not gzip, although its header says so")
+	errNotObject      = errors.New("the body is not one JSON object")
+	errRepeated       = errors.New("the body repeats a member")
+	errSuccessMissing = errors.New("success is missing or not a boolean")
+	errSuccessFalse   = errors.New("success is false")
+	errErrorInBody    = errors.New("status 200 with an error in the body")
+	errRedirect       = errors.New("redirects are not followed")
+	errNot200         = errors.New("the documented status is 200")
+	errForeign        = errors.New("the response is a page of a proxy or firewall, not the API's")
 )
 
 // A response is an HTTP response whose body has been read.
@@ -32,20 +35,21 @@ type response struct {
 	status int
 	header http.Header
 	body   []byte // without secrets
-	err    error  // why the body cannot be used: errTooLarge or errEncoded
+
+	bodyErr error // why the body cannot be used: errTooLarge, errEncoded or errNotGzip
 }
 
-// An answer is a response, parsed.
+// An answer is a parsed response.
 type answer struct {
 	response
 
 	members       members // nil unless the body is one JSON object
 	code, message string  // its "error" and "message"
-	err           error   // why the body is not one JSON object that says one thing
+	objectErr     error   // why the body is not one JSON object, or not an unambiguous one
 }
 
-// An acceptor decides about a 2xx: it reads what the call returns, or returns the kind of the failure and, in words of this
-// package, what is wrong.
+// An acceptor decides whether a 2xx is a success, and keeps what the call returns. For a failure it returns the kind and, in
+// words of this package, what is wrong; a nil kind means success.
 type acceptor func(answer) (kind, reason error)
 
 // decodeResponse returns nil for a success, and otherwise an *APIError.
@@ -60,7 +64,7 @@ func decodeResponse(op string, resp response, accept acceptor, redactor redactor
 		StatusCode: resp.status,
 		Code:       shorten(redactor.redact(a.code), maxErrorPart),
 		Message:    shorten(redactor.redact(a.message), maxErrorPart),
-		RetryAfter: retryAfter(resp.header.Get("Retry-After")),
+		RetryAfter: parseRetryAfter(resp.header.Get("Retry-After")),
 		Body:       resp.body[:min(len(resp.body), maxErrorBody)],
 		kind:       kind,
 	}
@@ -70,7 +74,8 @@ func decodeResponse(op string, resp response, accept acceptor, redactor redactor
 	return e
 }
 
-// judge returns the kind of the failure, nil for a success, and what is wrong if the response itself does not say it.
+// judge returns the kind of a failure, and a reason if the text of the response does not give one. The kind of a success is
+// nil.
 //
 // Between a program and the API stand proxies and firewalls. Their 401, 403 and 404 are pages; those of the API are JSON, or
 // empty. A page reports nothing about the credentials or the instance: the next minute, the same call may succeed.
@@ -82,10 +87,10 @@ func judge(a answer, accept acceptor) (kind, reason error) {
 		return ErrUnexpectedResponse, errRedirect
 	}
 	kind = kindOf(a.status, a.code, a.message)
-	if kind == ErrUnexpectedResponse {
+	if errors.Is(kind, ErrUnexpectedResponse) {
 		return kind, errNot200
 	}
-	if (kind == ErrUnauthorized || kind == ErrNotFound) && a.members == nil && (a.response.err != nil || len(bytes.TrimSpace(a.body)) > 0) {
+	if (errors.Is(kind, ErrUnauthorized) || errors.Is(kind, ErrNotFound)) && a.members == nil && (a.bodyErr != nil || len(bytes.TrimSpace(a.body)) > 0) {
 		return ErrUnexpectedResponse, errForeign
 	}
 	return kind, nil
@@ -95,7 +100,7 @@ func judge(a answer, accept acceptor) (kind, reason error) {
 func acceptSuccess(a answer) (kind, reason error) {
 	return acceptObject(a, func(m members) error {
 		if string(m["success"]) != "true" {
-			return errNoSuccess
+			return errSuccessMissing
 		}
 		return nil
 	})
@@ -104,7 +109,7 @@ func acceptSuccess(a answer) (kind, reason error) {
 // checkSuccess returns an error if success is there and not true, for the calls that are not documented to return it.
 func checkSuccess(m members) error {
 	if success, ok := m["success"]; ok && string(success) != "true" {
-		return errNoSuccess
+		return errSuccessMissing
 	}
 	return nil
 }
@@ -115,12 +120,12 @@ func acceptObject(a answer, read func(members) error) (kind, reason error) {
 	switch {
 	case a.status != http.StatusOK:
 		return ErrUnexpectedResponse, errNot200
-	case a.err != nil:
-		return ErrUnexpectedResponse, a.err
+	case a.objectErr != nil:
+		return ErrUnexpectedResponse, a.objectErr
 	case kind != nil:
 		return kind, nil
 	case string(a.members["success"]) == "false" && a.code == "" && a.message == "":
-		return ErrRejected, errNotSuccessful
+		return ErrRejected, errSuccessFalse
 	case string(a.members["success"]) == "false":
 		return ErrRejected, nil
 	case a.code != "":
@@ -132,26 +137,26 @@ func acceptObject(a answer, read func(members) error) (kind, reason error) {
 	return nil, nil
 }
 
-// documented is the response to nearly every call, parsed once.
-var documented = members{"success": json.RawMessage("true")}
+// documentedSuccess is the response to nearly every call, parsed once.
+var documentedSuccess = members{"success": json.RawMessage("true")}
 
-// parseAnswer parses the one JSON object that a body should be.
+// parseAnswer parses a body, which should be one JSON object.
 func parseAnswer(resp response) answer {
-	a := answer{response: resp, err: resp.err}
+	a := answer{response: resp, objectErr: resp.bodyErr}
 	switch {
-	case resp.err != nil:
+	case resp.bodyErr != nil:
 		return a
 	case string(resp.body) == `{"success":true}`, string(resp.body) == `{"success": true}`:
-		a.members = documented
+		a.members = documentedSuccess
 		return a
 	}
 	var repeated []string
-	a.members, repeated, a.err = parseObject(bytes.TrimPrefix(resp.body, byteOrderMark))
+	a.members, repeated, a.objectErr = parseObject(bytes.TrimPrefix(resp.body, byteOrderMark))
 	a.code, a.message = textOf(a.members["error"]), textOf(a.members["message"])
 	for _, name := range repeated {
 		switch name {
 		case "success", "error", "message", "disallowedContacts", "connected", "smartphoneConnected":
-			a.err = errRepeated
+			a.objectErr = errRepeated
 		}
 	}
 	return a
@@ -159,8 +164,8 @@ func parseAnswer(resp response) answer {
 
 var byteOrderMark = []byte("\ufeff")
 
-// textOf returns the text of an "error" or "message": the value of a string, nothing for what means that there is none
-// (null, false, 0, an empty string, list or object), and JSON for anything else.
+// textOf returns the text of an "error" or "message". It is the value of a string; empty for null, false, 0, and an empty
+// list or object, which mean that there is none; and the JSON of anything else.
 func textOf(raw json.RawMessage) string {
 	if len(raw) == 0 {
 		return "" // absent, as nearly always
@@ -188,8 +193,8 @@ func textOf(raw json.RawMessage) string {
 	return string(raw)
 }
 
-// retryAfter returns the value of the header Retry-After, which is seconds or an HTTP date; 0 for anything else.
-func retryAfter(value string) time.Duration {
+// parseRetryAfter returns the value of the header Retry-After, which is seconds or an HTTP date; 0 for anything else.
+func parseRetryAfter(value string) time.Duration {
 	seconds, err := strconv.ParseUint(value, 10, 64)
 	switch {
 	case seconds > uint64(math.MaxInt64/time.Second): // also if ParseUint returns its maximum for a larger number
@@ -234,20 +239,30 @@ func readBody(body io.Reader, size int64) ([]byte, error) {
 		size = bytes.MinRead
 	}
 	text := make([]byte, 0, min(size, maxResponseBody)+1) // the last byte is for the read that meets the end
-	for len(text) <= maxResponseBody {
+	for {
 		n, err := body.Read(text[len(text):cap(text)])
 		text = text[:len(text)+n]
 		switch {
+		case len(text) > maxResponseBody:
+			return nil, errTooLarge
 		case err == io.EOF:
 			return text, nil
+		case err != nil && isBadGzip(err):
+			return nil, errNotGzip
 		case err != nil:
-			return text, err
+			return nil, err
 		case len(text) == cap(text):
-			text = slices.Grow(text, bytes.MinRead)
+			text = slices.Grow(text, len(text)) // twice as long
 		}
 	}
-	return nil, errTooLarge
 }
 
-// isBadContent reports whether err, from readBody, is a fault of the content and not of the network.
-func isBadContent(err error) bool { return errors.Is(err, errTooLarge) || errors.Is(err, errEncoded) }
+// isBadGzip reports whether err is that of a transport that could not decompress a body.
+func isBadGzip(err error) bool {
+	return errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, new(flate.CorruptInputError))
+}
+
+// isBadContent reports whether err is about the content of a body, and not about the network.
+func isBadContent(err error) bool {
+	return errors.Is(err, errTooLarge) || errors.Is(err, errEncoded) || errors.Is(err, errNotGzip)
+}

@@ -2,8 +2,11 @@ package zapi
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -67,10 +70,10 @@ func (p RetryPolicy) backoff(n int) time.Duration {
 	return p.MinWait + rand.N(longest-p.MinWait+1)
 }
 
-// isRetryable reports whether another attempt may succeed within seconds, after a response with this status. The body that
-// came with it does not matter, as a proxy may have written it. 520 to 530, of a CDN whose origin is away, are not tried
-// again: they last for minutes.
-func isRetryable(status int) bool {
+// isRetryableStatus reports whether another attempt may succeed within seconds, after a response with this status. The body
+// that came with it does not matter, as a proxy may have written it. 520 to 530, of a CDN whose origin is away, are not
+// tried again: they last for minutes.
+func isRetryableStatus(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -96,4 +99,36 @@ func classify(err error, req *http.Request) error {
 		return fmt.Errorf("%w: %s %s", err, req.Method, req.URL.Path)
 	}
 	return networkError{err}
+}
+
+// isUntrusted reports whether err is a certificate that does not verify. Not every transport uses crypto/tls, which would
+// wrap the error of crypto/x509. A redactedError remembers it.
+func isUntrusted(err error) bool {
+	var redacted interface{ isUntrusted() bool }
+	return errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(x509.UnknownAuthorityError)) ||
+		errors.As(err, new(x509.HostnameError)) || errors.As(err, new(x509.CertificateInvalidError)) ||
+		errors.As(err, &redacted) && redacted.isUntrusted()
+}
+
+// A proxyError is the status with which a proxy refused CONNECT.
+type proxyError int
+
+func (e proxyError) Error() string { return fmt.Sprintf("the proxy answered CONNECT with %d", int(e)) }
+
+// temporary reports whether the proxy may accept later.
+func (e proxyError) temporary() bool {
+	return e < 400 || e >= 500 || e == http.StatusRequestTimeout || e == http.StatusTooManyRequests
+}
+
+// sendOnce keeps net/http from sending req again by itself when a reused connection closes before a response: GET restart
+// would restart twice. net/http does so only with the methods below, and only without a body or with one that GetBody
+// returns anew.
+func sendOnce(req *http.Request) {
+	switch req.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		req.GetBody = nil
+		if req.Body == nil || req.Body == http.NoBody {
+			req.Body = io.NopCloser(strings.NewReader("")) // not NoBody, by which net/http would know that there is none
+		}
+	}
 }

@@ -22,13 +22,21 @@ var (
 	errNoResponse = errors.New("the transport returned neither a response nor an error")
 )
 
-// An exchange travels in the context of a request. It holds what secretTransport has to know of the instance and the call.
+// secrets are those of one instance, in the form that its requests need.
+type secrets struct {
+	token       string
+	clientToken []string // the values of the header; empty without a Client-Token
+	redactor    redactor
+}
+
+// An exchange is what secretTransport has to know of the instance and the call. It travels in the context of the request.
 type exchange struct {
 	secrets    sealed[*secrets]
 	instanceID string
 	method     string
 	route      string // below the token, escaped
 	path       string // below the base URL, escaped, with the placeholder
+	once       bool   // must not be repeated
 }
 
 type exchangeKey struct{}
@@ -43,7 +51,7 @@ func routePath(instanceID, token, route string) string {
 // the path, where traces and logs of middleware would record it. So what is above this transport, resty and middleware,
 // works with a placeholder, and only the transport below it sees the real request.
 type secretTransport struct {
-	keeper *connectionKeeper
+	closer *idleCloser
 	base   *url.URL
 }
 
@@ -56,7 +64,7 @@ func (t secretTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	secrets := x.secrets()
-	resp, err := t.keeper.RoundTrip(t.reveal(req, x, secrets))
+	resp, err := t.closer.RoundTrip(t.reveal(req, x, secrets))
 	switch {
 	case err != nil:
 		return nil, classify(secrets.redactor.withoutSecrets(err), req)
@@ -81,7 +89,7 @@ func (t secretTransport) check(req *http.Request, x *exchange) error {
 
 // reveal returns the request as the API gets it.
 func (t secretTransport) reveal(req *http.Request, x *exchange, secrets *secrets) *http.Request {
-	outgoing := req.WithContext(withoutSecretTrace(req.Context(), secrets.redactor))
+	outgoing := req.WithContext(withQuietTrace(req.Context(), secrets.redactor))
 	u := *t.base
 	u.RawPath = t.base.EscapedPath() + routePath(x.instanceID, secrets.token, x.route)
 	u.Path, _ = url.PathUnescape(u.RawPath) // cannot fail: its parts were escaped
@@ -95,6 +103,9 @@ func (t secretTransport) reveal(req *http.Request, x *exchange, secrets *secrets
 	})
 	if len(secrets.clientToken) > 0 {
 		outgoing.Header["Client-Token"] = secrets.clientToken
+	}
+	if x.once {
+		sendOnce(outgoing)
 	}
 	return outgoing
 }
@@ -111,7 +122,7 @@ func (t secretTransport) conceal(resp *http.Response, req *http.Request, redacto
 	}
 	switch {
 	case body.err != nil && !isBadContent(body.err):
-		t.keeper.failed(req.Context())
+		t.closer.failed(req.Context())
 		body.text, body.err = nil, networkError{redactor.withoutSecrets(body.err)}
 	case len(body.text) > 0 && resp.Header.Get("Content-Encoding") != "":
 		body.text, body.err = nil, errEncoded // it cannot be redacted
@@ -122,7 +133,7 @@ func (t secretTransport) conceal(resp *http.Response, req *http.Request, redacto
 	shown.Request = req
 	shown.Status = redactor.redact(resp.Status)
 	shown.Header = redactor.redactHeader(resp.Header)
-	for _, name := range []string{"Content-Encoding", "Location"} { // the body is decoded, and redirects are not followed
+	for _, name := range []string{"Content-Encoding", "Location"} { // middleware must act on neither
 		if shown.Header[name] != nil {
 			shown.Header = shown.Header.Clone()
 			delete(shown.Header, name)
@@ -157,9 +168,9 @@ func (b *shownBody) Read(p []byte) (int, error) {
 
 func (b *shownBody) Close() error { return nil }
 
-// withoutSecretTrace hides from a trace what holds a secret: the fields of the request's header, of which one is the
-// Client-Token, those of a 1xx response, which may echo it, and a certificate that quotes one.
-func withoutSecretTrace(ctx context.Context, redactor redactor) context.Context {
+// withQuietTrace returns ctx with a trace that sees no secret: not the header fields of the request, of which one is the
+// Client-Token, nor those of a 1xx response, which may echo it, nor a certificate that quotes one.
+func withQuietTrace(ctx context.Context, redactor redactor) context.Context {
 	if httptrace.ContextClientTrace(ctx) == nil {
 		return ctx
 	}

@@ -19,7 +19,6 @@ type Status struct {
 var (
 	errNoConnected    = errors.New("connected is missing or not a boolean")
 	errPhoneConnected = errors.New("smartphoneConnected is not a boolean")
-	errNoAnswer       = errors.New("an interceptor returned nil without a response")
 )
 
 // Status returns whether the number is connected to WhatsApp. A number that is not connected is no error.
@@ -29,36 +28,30 @@ var (
 //
 // GET /status, https://developer.z-api.io/en/instance/status
 func (c *Client) Status(ctx context.Context) (Status, error) {
-	var status *Status
+	var status Status
 	accept := func(a answer) (kind, reason error) {
-		read, kind, reason := acceptStatus(a)
-		if kind == nil {
-			read.Reason = shorten(strings.Map(printable, c.secrets().redactor.redact(read.Reason)), maxErrorPart)
-			status = &read
-		}
+		status, kind, reason = acceptStatus(a)
 		return kind, reason
 	}
-	if err := c.do(ctx, request{op: opStatus, method: http.MethodGet, accept: accept}); err != nil {
-		return Status{}, err
+	if err := c.do(ctx, request{op: opStatus, method: http.MethodGet, reads: true, accept: accept}); err != nil {
+		return Status{}, err // an interceptor may return it after a success
 	}
-	if status == nil {
-		return Status{}, &TransportError{Op: opStatus, Err: errNoAnswer}
-	}
-	return *status, nil
+	status.Reason = shorten(strings.Map(printable, c.secrets().redactor.redact(status.Reason)), maxErrorPart)
+	return status, nil
 }
 
-// acceptStatus reads a status. Here a text under "error" is no failure: that of a healthy number is "You are already
-// connected."
+// acceptStatus reads a status. Here a text under "error" is no failure: a healthy number has "You are already connected."
+// there.
 func acceptStatus(a answer) (status Status, kind, reason error) {
 	connected, phone := a.members["connected"], a.members["smartphoneConnected"]
 	switch {
 	case a.status != http.StatusOK:
 		return Status{}, ErrUnexpectedResponse, errNot200
-	case a.err != nil:
-		return Status{}, ErrUnexpectedResponse, a.err
+	case a.objectErr != nil:
+		return Status{}, ErrUnexpectedResponse, a.objectErr
 	case !isBool(connected):
 		kind := kindOfText(a.code, a.message)
-		if kind == nil || kind == ErrNotConnected { // only "connected" itself says so
+		if kind == nil || errors.Is(kind, ErrNotConnected) { // a Status reports that, and only by "connected"
 			return Status{}, ErrUnexpectedResponse, errNoConnected
 		}
 		return Status{}, kind, nil

@@ -3,7 +3,6 @@ package zapi
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -30,10 +29,10 @@ func newTransport(template *http.Transport, timeout time.Duration) *http.Transpo
 	return t
 }
 
-// keepHTTP2 makes a cloned transport speak what the original speaks. Clone copies the offer of HTTP/2 that net/http has
-// added to the TLS settings of the original, and not always what speaks it: the server then answers in HTTP/2, which the
-// clone reads as HTTP/1.1. If golang.org/x/net/http2 has set up the original, Clone copies its connections too, so that all
-// clones share them, and those that are dead.
+// keepHTTP2 makes a clone speak HTTP/2 if the original does. When a transport is first used, net/http offers HTTP/2 in its
+// TLS settings. Clone copies that offer, but not always the code that keeps it: the server then answers in HTTP/2, and the
+// clone reads HTTP/1.1. After ConfigureTransports of golang.org/x/net/http2, Clone copies that code together with its
+// connections, so that all clones would share them, dead ones included.
 func keepHTTP2(t *http.Transport) {
 	offered := t.TLSClientConfig != nil && slices.Contains(t.TLSClientConfig.NextProtos, "h2")
 	switch {
@@ -83,27 +82,16 @@ func nameProxyRefusals(t *http.Transport) {
 	}
 }
 
-// A proxyError is the status with which a proxy refused CONNECT.
-type proxyError int
-
-func (e proxyError) Error() string { return fmt.Sprintf("the proxy answered CONNECT with %d", int(e)) }
-
-// temporary reports whether the proxy may accept later.
-func (e proxyError) temporary() bool {
-	return e < 400 || e >= 500 || e == http.StatusRequestTimeout || e == http.StatusTooManyRequests
-}
-
-// A connectionKeeper sends requests, and closes the idle connections when one runs into its deadline. A NAT that has
-// forgotten one connection has usually forgotten all of that age. HTTP/1.1 closes the one that timed out and sends the next
-// attempt over another idle one, which is as dead: with many of them, each attempt would meet another. After a deadline,
-// later attempts dial instead.
-type connectionKeeper struct {
+// An idleCloser sends requests, and closes the idle connections when a request runs into its deadline. A NAT that has
+// forgotten one connection has usually forgotten all of that age. After a timeout, HTTP/1.1 closes that one connection and
+// sends the next attempt over another idle one, which is as dead. Without idle connections, the next attempt dials.
+type idleCloser struct {
 	http.RoundTripper
 
-	responded atomic.Bool // since the idle connections were last closed; a server that never responds is slow, not forgotten
+	responded atomic.Bool // since idle connections were last closed; without a response, closing more of them cannot help
 }
 
-func (k *connectionKeeper) RoundTrip(req *http.Request) (*http.Response, error) {
+func (k *idleCloser) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := k.RoundTripper.RoundTrip(req)
 	if err != nil {
 		k.failed(req.Context())
@@ -114,14 +102,14 @@ func (k *connectionKeeper) RoundTrip(req *http.Request) (*http.Response, error) 
 }
 
 // failed closes the idle connections if ctx, of a request without a complete response, has reached its deadline.
-func (k *connectionKeeper) failed(ctx context.Context) {
+func (k *idleCloser) failed(ctx context.Context) {
 	if errors.Is(contextErr(ctx), context.DeadlineExceeded) && k.responded.Swap(false) {
 		k.closeIdleConnections()
 	}
 }
 
 // closeIdleConnections does what [http.Client.CloseIdleConnections] does.
-func (k *connectionKeeper) closeIdleConnections() {
+func (k *idleCloser) closeIdleConnections() {
 	if closer, ok := k.RoundTripper.(interface{ CloseIdleConnections() }); ok {
 		closer.CloseIdleConnections()
 	}

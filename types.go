@@ -233,7 +233,7 @@ func (e enum[T]) rule() string {
 	return "must be one of " + strings.Join(names, ", ")
 }
 
-// marshal accepts the zero value, too: it is the default of a flag or an omitted field.
+// marshal also accepts the zero value, which is the default of a flag or an omitted field.
 func (e enum[T]) marshal(value T, typeName string) ([]byte, error) {
 	if value == "" {
 		return nil, nil
@@ -244,7 +244,7 @@ func (e enum[T]) marshal(value T, typeName string) ([]byte, error) {
 	return []byte(value), nil
 }
 
-// unmarshal accepts no text for the zero value, which marshal writes so. It is still refused when it is used.
+// unmarshal also accepts an empty text, which marshal writes for the zero value. A call refuses the zero value.
 func (e enum[T]) unmarshal(dst *T, typeName string, text []byte) error {
 	if len(text) == 0 {
 		*dst = ""
