@@ -161,3 +161,88 @@ func ExampleFleet_Cancel() {
 	fmt.Println("taken back:", n, "done:", p.Done())
 	// Output: taken back: 3 done: true
 }
+
+// A plan shows what Start would do, and how long the API takes for it.
+func ExampleFleet_Plan() {
+	f, _, _, targets, end := openFake()
+	defer end()
+	ctx := context.Background()
+	if err := f.SetPace(ctx, "acme", fleet.Pace{PerSecond: 1, Burst: 1}); err != nil {
+		log.Fatal(err)
+	}
+	policy := zapi.Policy{Online: zapi.OnlineSameAsLastSeen}
+	plan, err := f.Plan(ctx, fleet.Rollout{Name: "2026-11", Policy: policy, Targets: slices.Values(targets)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("to order:", plan.ToOrder)
+	for _, a := range plan.Accounts {
+		fmt.Println(a.Account, a.Requests, "requests,", a.Duration)
+	}
+	// Output:
+	// to order: 3
+	// acme 3 requests, 3s
+}
+
+// A canary begins with a few; Resume lets the rest go on, and Pause holds it again.
+func ExampleFleet_Resume() {
+	f, _, _, targets, end := openFake()
+	defer end()
+	ctx := context.Background()
+	held := func() string {
+		p, err := f.Progress(ctx, "2026-11")
+		if err != nil {
+			log.Fatal(err)
+		}
+		return fmt.Sprintf("%q", p.Held)
+	}
+	policy := zapi.Policy{Online: zapi.OnlineSameAsLastSeen}
+	if _, err := f.Start(ctx, fleet.Rollout{Name: "2026-11", Policy: policy, Targets: slices.Values(targets), Canary: 1}); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("started:", held())
+	if err := f.Resume(ctx, "2026-11"); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("resumed:", held())
+	if err := f.Pause(ctx, "2026-11"); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("paused:", held())
+	// Output:
+	// started: "canary: 1 of 3 begun"
+	// resumed: ""
+	// paused: "paused"
+}
+
+// The audit has who did what.
+func ExampleFleet_Audit() {
+	dir, err := os.MkdirTemp("", "fleet")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	ctx := context.Background()
+	f, err := fleet.Open(ctx, fleet.Embedded(dir), fleet.WithActor("ana@ops"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer f.Close()
+	targets := []fleet.Target{{Account: "acme", Instance: "A"}, {Account: "acme", Instance: "B"}}
+	policy := zapi.Policy{Online: zapi.OnlineSameAsLastSeen}
+	if _, err := f.Start(ctx, fleet.Rollout{Name: "2026-11", Policy: policy, Targets: slices.Values(targets)}); err != nil {
+		log.Fatal(err)
+	}
+	if err := f.Pause(ctx, "2026-11"); err != nil {
+		log.Fatal(err)
+	}
+	for e, err := range f.Audit(ctx) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(e.By, e.Action, e.Rollout, e.Instances)
+	}
+	// Output:
+	// ana@ops start 2026-11 2
+	// ana@ops pause 2026-11 0
+}
