@@ -41,7 +41,7 @@ func generate() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	rules["trunk"] = trunk(strings.Fields(rules["trunkZero"]))
+	rules["trunk"] = trunk(strings.Fields(rules["trunkZero"])) + "|" + rules["brazilian90"]
 	tmpl, err := template.New("").Funcs(template.FuncMap{
 		"written": func(rule string) (string, error) { return rules.pattern(rule, written) },
 		"digits":  func(rule string) (string, error) { return rules.pattern(rule, digits) },
@@ -64,5 +64,5 @@ func generate() ([]byte, error) {
 func trunk(codes []string) string {
 	codes = slices.DeleteFunc(slices.Clone(codes), func(code string) bool { return code == "55" || code == "250" })
 	return `^(?:(?:` + strings.Join(codes, "|") + `)0[1-9]|550[1-9][1-9]|2500[1-57-9]` + // 0 belongs to 0800 in Brazil and to 06 in Rwanda
-		`|11\d{10}|78\d{10}|2410\d{8}|3708\d{8}|6921\d{7}|9938\d{8})` // a number that begins so is shorter
+		`|11\d{10}|54\d{12}|78\d{10}|2410\d{8}|3708\d{8}|6921\d{7}|9938\d{8})` // a number that begins so is shorter
 }
