@@ -25,7 +25,7 @@ func (v vault) Credentials(_ context.Context, t fleet.Target) (zapi.Credentials,
 }
 
 // openFake opens an embedded fleet in a temporary folder, and a fake API with three instances.
-func openFake() (f *fleet.Fleet, api *zapitest.Server, creds vault, targets []fleet.Target, end func()) {
+func openFake(opts ...fleet.Option) (f *fleet.Fleet, api *zapitest.Server, creds vault, targets []fleet.Target, end func()) {
 	api = zapitest.NewServer()
 	creds = make(vault)
 	for range 3 {
@@ -37,7 +37,7 @@ func openFake() (f *fleet.Fleet, api *zapitest.Server, creds vault, targets []fl
 	if err != nil {
 		log.Fatal(err)
 	}
-	f, err = fleet.Open(context.Background(), fleet.Embedded(dir))
+	f, err = fleet.Open(context.Background(), fleet.Embedded(dir), opts...)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -217,18 +217,9 @@ func ExampleFleet_Resume() {
 
 // The audit has who did what.
 func ExampleFleet_Audit() {
-	dir, err := os.MkdirTemp("", "fleet")
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
+	f, _, _, targets, end := openFake(fleet.WithActor("ana@ops"))
+	defer end()
 	ctx := context.Background()
-	f, err := fleet.Open(ctx, fleet.Embedded(dir), fleet.WithActor("ana@ops"))
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer f.Close()
-	targets := []fleet.Target{{Account: "acme", Instance: "A"}, {Account: "acme", Instance: "B"}}
 	policy := zapi.Policy{Online: zapi.OnlineSameAsLastSeen}
 	if _, err := f.Start(ctx, fleet.Rollout{Name: "2026-11", Policy: policy, Targets: slices.Values(targets)}); err != nil {
 		log.Fatal(err)
@@ -243,6 +234,6 @@ func ExampleFleet_Audit() {
 		fmt.Println(e.By, e.Action, e.Rollout, e.Instances)
 	}
 	// Output:
-	// ana@ops start 2026-11 2
+	// ana@ops start 2026-11 3
 	// ana@ops pause 2026-11 0
 }

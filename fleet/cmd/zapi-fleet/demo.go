@@ -214,8 +214,8 @@ func (d *demoFleet) watch(ctx context.Context, name string, want exit) (fleet.Pr
 	if err != nil {
 		return last, err
 	}
-	if code := w.conclude(last); code != want {
-		return last, fmt.Errorf("the demo went wrong: exit code %v instead of %v", code, want)
+	if err := w.conclude(last); !errors.Is(err, want) {
+		return last, fmt.Errorf("the demo went wrong: %w instead of %w", err, want)
 	}
 	return last, nil
 }

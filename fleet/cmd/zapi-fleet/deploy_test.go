@@ -117,7 +117,7 @@ func TestSystemd(t *testing.T) {
 		}
 		// The program is not installed here; everything else must be right.
 		copied := write(t, filepath.Base(unit), strings.Replace(string(data), "/usr/local/bin/zapi-fleet", "/bin/true", 1))
-		out, err := exec.Command(verify, "verify", copied).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), verify, "verify", copied).CombinedOutput()
 		assert.NoError(t, err, "%s: %s", unit, out)
 		assert.NotContains(t, string(out), filepath.Base(unit), "it warns")
 	}

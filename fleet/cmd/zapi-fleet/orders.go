@@ -219,9 +219,9 @@ func retry(flags *flag.FlagSet) action {
 		if *waiting {
 			q.State = fleet.Waiting
 		}
-		any := *q
-		any.State = ""
-		for s, err := range f.Statuses(ctx, any) {
+		every := *q
+		every.State = ""
+		for s, err := range f.Statuses(ctx, every) {
 			if err != nil {
 				return err
 			}

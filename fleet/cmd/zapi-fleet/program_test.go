@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -107,7 +107,7 @@ func (n *night) writeCredentials(change func(i int, c *zapi.Credentials)) {
 }
 
 func (n *night) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(n.path, args...)
+	cmd := exec.CommandContext(context.WithoutCancel(n.t.Context()), n.path, args...) // background ends it
 	cmd.Env = append(os.Environ(), tokenVariable+"="+testToken, "USER=ana")
 	return cmd
 }
@@ -135,9 +135,9 @@ func (n *night) do(code int, args ...string) string {
 	return string(out)
 }
 
-func (n *night) start(code int, name string, args ...string) string {
+func (n *night) start(name string, args ...string) string {
 	n.t.Helper()
-	return n.do(code, append([]string{"start", "-name", name, "-policy", n.policy, "-targets", n.targets, "-pace", "1000"}, args...)...)
+	return n.do(0, append([]string{"start", "-name", name, "-policy", n.policy, "-targets", n.targets, "-pace", "1000"}, args...)...)
 }
 
 func (n *night) work(args ...string) *buffer {
@@ -162,7 +162,7 @@ func TestExitCodes(t *testing.T) {
 	t.Parallel()
 	n := newNight(t, 40)
 	assert.Contains(t, n.do(0, "plan", "-name", "a", "-policy", n.policy, "-targets", n.targets, "-credentials", n.credentials), "0 of the targets have no credentials")
-	assert.Contains(t, n.start(0, "a", "-canary", "10"), "a: 40 ordered, 0 resumed, 0 left to newer rollouts\nthe first 10 are begun; look at them with watch, then go on: zapi-fleet resume -name a\n")
+	assert.Contains(t, n.start("a", "-canary", "10"), "a: 40 ordered, 0 resumed, 0 left to newer rollouts\nthe first 10 are begun; look at them with watch, then go on: zapi-fleet resume -name a\n")
 	out := n.do(1, "watch", "-name", "a", "-timeout", "2s")
 	assert.Contains(t, out, "no worker yet")
 	assert.Contains(t, n.do(2, "watch", "-name", "b"), `no such rollout: "b"; there are a`)
@@ -185,8 +185,8 @@ func TestExitCodes(t *testing.T) {
 	n.do(4, "watch", "-name", "b")
 	assert.Regexp(t, `^b: (38|39|40) taken back`, n.do(0, "cancel", "-name", "b"))
 	assert.Regexp(t, `b: (38|39|40) taken back, [012] applied`, n.do(3, "watch", "-name", "b"))
-	n.start(0, "c")
-	n.start(0, "d", "-pace", "1000")
+	n.start("c")
+	n.start("d", "-pace", "1000")
 	assert.Contains(t, n.do(0, "watch", "-name", "d"), "d: 40 applied")
 	n.do(3, "watch", "-name", "c") // all were superseded
 	assert.Contains(t, n.do(0, "rollouts"), "cancelled ")
@@ -273,7 +273,9 @@ func TestJSON(t *testing.T) {
 			}
 		})
 	}
-	resp, err := http.Get("http://" + metrics + "/metrics")
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+metrics+"/metrics", nil)
+	require.NoError(t, err)
+	resp, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
 	data, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
@@ -281,7 +283,7 @@ func TestJSON(t *testing.T) {
 	text := string(data)
 	assert.Contains(t, text, `zapi_fleet_settled_total{account="acme0",kind="not found",state="parked"}`)
 	assert.Contains(t, text, `zapi_fleet_settled_total{account="acme1",kind="",state="applied"} 10`)
-	assert.Regexp(t, regexp.MustCompile(`zapi_fleet_in_flight\{account="acme0"\} 0`), text)
+	assert.Regexp(t, `zapi_fleet_in_flight\{account="acme0"\} 0`, text)
 	assert.Contains(t, text, "zapi_fleet_apply_seconds_count 2")
 	assert.Contains(t, text, "zapi_fleet_engine_up 1")
 	assert.NotContains(t, text, bad, "no label per instance")
@@ -292,7 +294,7 @@ func TestHaltAndMend(t *testing.T) {
 	t.Parallel()
 	n := newNight(t, 200)
 	n.writeCredentials(func(_ int, c *zapi.Credentials) { c.ClientToken = "wrong" })
-	n.start(0, "a")
+	n.start("a")
 	worker := n.work()
 	assert.Contains(t, n.do(4, "watch", "-name", "a"), "a: held: halted: unauthorized ")
 	assert.LessOrEqual(t, len(n.api.Requests()), 10+2*16+2*16, "10 refusals and the calls in flight, of two settings each at most")
@@ -314,7 +316,7 @@ func TestDemo(t *testing.T) {
 	}
 	path, err := build()
 	require.NoError(t, err)
-	data, err := exec.Command(path, "demo").CombinedOutput()
+	data, err := exec.CommandContext(t.Context(), path, "demo").CombinedOutput()
 	require.NoError(t, err, string(data))
 	for _, want := range []string{
 		"2026-11: held: canary: 50 of 2,000 begun", "unauthorized 6, not found 3", "2026-12: held: halted: unauthorized ",

@@ -113,10 +113,10 @@ func (w *watcher) watch(ctx context.Context, timeout time.Duration) (last fleet.
 				case err = <-ended:
 				default:
 				}
-				switch context.Cause(ctx) {
-				case errStill:
+				switch cause := context.Cause(ctx); {
+				case errors.Is(cause, errStill):
 					return last, nil
-				case errTimeout:
+				case errors.Is(cause, errTimeout):
 					return last, w.late(last)
 				}
 				return last, err
