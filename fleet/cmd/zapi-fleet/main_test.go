@@ -21,7 +21,12 @@ import (
 	"github.com/zapi-go/zapi/fleet"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(buildDir)
+		os.Exit(code)
+	}))
+}
 
 func write(t *testing.T, name, content string) string {
 	t.Helper()

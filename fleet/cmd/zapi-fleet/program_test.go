@@ -28,12 +28,16 @@ import (
 
 const testToken = "a token of the test"
 
+// buildDir is where build puts the program.
+var buildDir string
+
 // build builds the program once.
 var build = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "zapi-fleet-test")
 	if err != nil {
 		return "", err
 	}
+	buildDir = dir
 	path := filepath.Join(dir, "zapi-fleet")
 	out, err := exec.Command("go", "build", "-race", "-o", path, ".").CombinedOutput()
 	if err != nil {
