@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -24,30 +25,47 @@ func (f *Fleet) Cancel(ctx context.Context, name string) (int, error) {
 		return 0, err
 	}
 	defer end()
+	began := f.clock.now()
 	if _, err := f.changeRollout(ctx, name, func(r *rollout) error {
 		if r.Cancelled.IsZero() {
-			r.Cancelled = f.clock.now()
+			r.Cancelled = began
 		}
 		return nil
 	}); err != nil {
 		return 0, err
 	}
+<<<<<<< HEAD
 	n, err := f.takeBack(ctx, name)
 	return n, cmp.Or(f.record(ctx, actionCancel, name, n, "taken back"), err)
+=======
+	return f.takeBack(ctx, name, began)
+>>>>>>> e696d799ae8eb679c7216b73e6164830cd6166f2
 }
 
-// takeBack settles the orders of a rollout that no worker has in hand. Of a worker and takeBack, whoever writes the status
-// first wins.
-func (f *Fleet) takeBack(ctx context.Context, name string) (int, error) {
+// takeBack settles the orders of a rollout that no worker has in hand, and returns how many were taken back since then. Workers that meet
+// one do the same, so those count, too. Of a worker that claims an order and takeBack, whoever writes the status first wins.
+func (f *Fleet) takeBack(ctx context.Context, name string, since time.Time) (int, error) {
 	instances, err := f.allInstances(ctx)
 	if err != nil {
 		return 0, err
 	}
+	isTaken := func(i instance) bool {
+		return i.hasStatus() && i.status.Kind == kindCancelled && !i.status.At.Before(since)
+	}
 	return f.rewrite(ctx, instances, func(i instance) bool {
-		return i.order.Rollout == name && (!i.hasStatus() || i.status.State == Waiting)
+		return i.order.Rollout == name && (!i.hasStatus() || i.status.State == Waiting || isTaken(i))
 	}, func(ctx context.Context, i instance) error {
+		if isTaken(i) {
+			return nil
+		}
 		s := takenBack(i.status.status, i.order.order, i.order.seq, f.clock.now())
 		_, err := f.store.Put(ctx, store.Statuses, i.key, encode(s), i.status.seq)
+		if isConflict(err) {
+			e, readErr := f.store.Newest(ctx, store.Statuses, i.key)
+			if i.status = readStatus(e); readErr == nil && isTaken(i) {
+				return nil
+			}
+		}
 		return err
 	})
 }

@@ -337,7 +337,7 @@ func (s *starting) finish(ctx context.Context) error {
 	switch {
 	case err != nil:
 	case !entry.Cancelled.IsZero(): // in the meantime
-		_, err = s.fleet.takeBack(ctx, s.rollout.Name)
+		_, err = s.fleet.takeBack(ctx, s.rollout.Name, entry.Cancelled)
 	case s.receipt.Resumed > 0:
 		err = s.orderForgotten(ctx)
 	}

@@ -33,8 +33,8 @@ func (t Table) String() string { return layout[t].stream }
 // How long a part of the engine that is away is waited for.
 const (
 	patience   = 5 * time.Second        // with a request
-	readAgain  = 100 * time.Millisecond // after which a read that has no answer is sent a second time, and twice as long a third time
-	writeAgain = time.Second            // the same of a write, and half a second longer each time
+	readAgain  = 100 * time.Millisecond // after which a read that has no answer is sent again
+	writeAgain = time.Second            // the same of a write
 	writeLimit = 10 * time.Second       // longer than an election takes
 )
 
@@ -232,12 +232,12 @@ func valueOf(header nats.Header, data []byte) []byte {
 	return data
 }
 
-// ask sends a request until it is answered.
+// ask sends a read until it is answered.
 func (s *JetStream) ask(ctx context.Context, subject string, request []byte, read func(*nats.Msg) (Entry, error)) (Entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		reply, err := s.hedged(ctx, subject, request)
+		reply, _, err := s.hedged(ctx, &nats.Msg{Subject: subject, Data: request}, readAgain)
 		var entry Entry
 		if err == nil {
 			entry, err = read(reply)
@@ -256,24 +256,26 @@ func (s *JetStream) ask(ctx context.Context, subject string, request []byte, rea
 //
 // A server of a cluster passes a read to any server that keeps the stream. One that hangs still gets its share of them, until
 // the others drop their routes to it, and that takes minutes. With three servers a third of all reads is lost so long: waiting
-// for each of those, even for half a second, halved the pace of every account.
-func (s *JetStream) hedged(ctx context.Context, subject string, request []byte) (*nats.Msg, error) {
+// for each of those, even for half a second, halved the pace of every account. The waits grow, and no answer is thrown away, so
+// that servers that are only slow are not made slower.
+func (s *JetStream) hedged(ctx context.Context, request *nats.Msg, again time.Duration) (reply *nats.Msg, sent int, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends those that were not needed
 	type answer struct {
 		reply *nats.Msg
 		err   error
 	}
-	answers := make(chan answer, patience/readAgain+1) // room for all, so that none blocks
-	// The waits grow: what is only slow must not get slower by that.
-	for again := readAgain; ; again *= 2 {
+	answers := make(chan answer, 100) // room for all, so that none blocks
+	for ; ; again += again / 2 {
+		sent++
 		go func() {
-			reply, err := s.nc.RequestWithContext(ctx, subject, request)
+			m := *request // the connection writes the address for the answer into it
+			reply, err := s.nc.RequestMsgWithContext(ctx, &m)
 			answers <- answer{reply, err}
 		}()
 		select {
 		case a := <-answers:
-			return a.reply, a.err
+			return a.reply, sent, a.err
 		case <-time.After(again):
 		}
 	}
@@ -283,7 +285,7 @@ func (s *JetStream) hedged(ctx context.Context, subject string, request []byte) 
 // to nine seconds, so it is repeated. The first may have come through although its acknowledgement did not: then the
 // repetition is refused, and the entry that is there is the very one.
 func (s *JetStream) Put(ctx context.Context, t Table, key string, value []byte, seq uint64) (uint64, error) {
-	written, repeated, err := s.write(ctx, t, key, value, jetstream.WithExpectLastSequencePerSubject(seq))
+	written, repeated, err := s.write(ctx, t, key, value, nats.Header{jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(seq, 10)}})
 	if repeated && errors.Is(err, ErrConflict) {
 		found, readErr := s.Newest(ctx, t, key)
 		if readErr == nil && found.Seq > seq && bytes.Equal(found.Value, value) {
@@ -295,35 +297,42 @@ func (s *JetStream) Put(ctx context.Context, t Table, key string, value []byte, 
 
 // Set implements [Store].
 func (s *JetStream) Set(ctx context.Context, t Table, key string, value []byte) error {
-	_, _, err := s.write(ctx, t, key, value)
+	_, _, err := s.write(ctx, t, key, value, nil)
 	return err
 }
 
 // Append implements [Store].
 func (s *JetStream) Append(ctx context.Context, action string, value []byte) error {
-	_, _, err := s.write(ctx, Audit, action, value)
+	_, _, err := s.write(ctx, Audit, action, value, nil)
 	return err
 }
 
-func (s *JetStream) write(ctx context.Context, t Table, key string, value []byte, opts ...jetstream.PublishOpt) (seq uint64, repeated bool, err error) {
+func (s *JetStream) write(ctx context.Context, t Table, key string, value []byte, header nats.Header) (seq uint64, repeated bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, writeLimit)
 	defer cancel()
-	for again := writeAgain; ; again += writeAgain / 2 {
-		attempt, cancel := context.WithTimeout(ctx, again)
-		ack, err := s.js.PublishMsg(attempt, &nats.Msg{Subject: layout[t].subject + key, Data: value}, opts...)
-		cancel()
-		var api *jetstream.APIError
-		switch {
-		case err == nil:
-			return ack.Sequence, repeated, nil
-		case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
-			s.missing(ctx)
-			wait(ctx, 250*time.Millisecond)
-		case errors.As(err, &api) && api.Code != 503, !errors.As(err, &api) && !errors.Is(err, context.DeadlineExceeded):
-			return 0, repeated, conflict(err)
+	request := &nats.Msg{Subject: layout[t].subject + key, Header: header, Data: value}
+	for {
+		reply, sent, err := s.hedged(ctx, request, writeAgain)
+		repeated = repeated || sent > 1
+		var ack struct {
+			Seq   uint64              `json:"seq"`
+			Error *jetstream.APIError `json:"error"`
 		}
-		if ctx.Err() != nil {
-			return 0, repeated, err
+		if err == nil {
+			err = json.Unmarshal(reply.Data, &ack)
+		}
+		switch {
+		case errors.Is(err, nats.ErrNoResponders):
+			s.missing(ctx)
+		case err != nil:
+			return 0, repeated, fmt.Errorf("no acknowledgement of %s: %w", request.Subject, err)
+		case ack.Error == nil:
+			return ack.Seq, repeated, nil
+		case ack.Error.Code != 503: // which says that there is no leader
+			return 0, repeated, conflict(ack.Error)
+		}
+		if wait(ctx, 250*time.Millisecond); ctx.Err() != nil {
+			return 0, repeated, ctx.Err()
 		}
 		repeated = true
 	}
