@@ -34,12 +34,8 @@ func (f *Fleet) Cancel(ctx context.Context, name string) (int, error) {
 	}); err != nil {
 		return 0, err
 	}
-<<<<<<< HEAD
-	n, err := f.takeBack(ctx, name)
+	n, err := f.takeBack(ctx, name, began)
 	return n, cmp.Or(f.record(ctx, actionCancel, name, n, "taken back"), err)
-=======
-	return f.takeBack(ctx, name, began)
->>>>>>> e696d799ae8eb679c7216b73e6164830cd6166f2
 }
 
 // takeBack settles the orders of a rollout that no worker has in hand, and returns how many were taken back since then. Workers that meet
