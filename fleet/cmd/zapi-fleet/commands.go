@@ -154,7 +154,7 @@ func start(flags *flag.FlagSet) action {
 			if err != nil {
 				return err
 			}
-			out.print(fmt.Sprintf("%s: %s ordered, %s resumed, %s superseded\n", *name, number(receipt.Ordered), number(receipt.Resumed), number(receipt.Superseded)))
+			out.print(fmt.Sprintf("%s: %s ordered, %s resumed, %s left to newer rollouts\n", *name, number(receipt.Ordered), number(receipt.Resumed), number(receipt.Newer)))
 			return nil
 		})
 	}

@@ -66,7 +66,7 @@ type credentials map[string]zapi.Credentials
 func (c credentials) Credentials(_ context.Context, t fleet.Target) (zapi.Credentials, error) {
 	creds, ok := c[t.Instance]
 	if !ok {
-		return creds, fleet.ErrNoInstance
+		return creds, fleet.ErrElsewhere // the file may list a part of them
 	}
 	return creds, nil
 }

@@ -144,9 +144,10 @@ func TestServeStartWorkWatch(t *testing.T) {
 	for i := range 20 {
 		c := api.AddInstance()
 		targets += fmt.Sprintf("acme%d,%s\n", i%2, c.InstanceID)
-		if i > 0 { // the first is not known
-			creds += fmt.Sprintf("%s,%s,%s\n", c.Token, c.ClientToken, c.InstanceID)
+		if i == 0 {
+			c.Token = "wrong"
 		}
+		creds += fmt.Sprintf("%s,%s,%s\n", c.Token, c.ClientToken, c.InstanceID)
 	}
 	targetsFile, credsFile := write(t, "targets.csv", targets), write(t, "creds.csv", creds)
 	policyFile := write(t, "policy.yaml", "photo: {visibility: CONTACTS}\nonline: SAME_LAST_SEEN\n")
@@ -179,15 +180,15 @@ func TestServeStartWorkWatch(t *testing.T) {
 	url := "nats://" + address
 
 	out := do(0, "start", "-url", url, "-name", "a", "-policy", policyFile, "-targets", targetsFile, "-pace", "1000")
-	assert.Equal(t, "a: 20 ordered, 0 resumed, 0 superseded\n", out)
+	assert.Equal(t, "a: 20 ordered, 0 resumed, 0 left to newer rollouts\n", out)
 	assert.Contains(t, do(0, "status", "-url", url), "acme0       10")
 	background("work", "-url", url, "-credentials", credsFile, "-base-url", api.URL())
 	out = do(1, "watch", "-url", url, "-name", "a")
 	assert.Contains(t, out, "100 %")
 	assert.Contains(t, out, "20 of 20")
-	assert.Contains(t, out, "no instance 1")
-	assert.Contains(t, do(0, "status", "-url", url, "-list", "-state", "parked"), "no instance")
-	assert.Equal(t, "1 ordered again\n", do(0, "retry", "-url", url, "-kind", "no instance"))
+	assert.Contains(t, out, "not found 1")
+	assert.Contains(t, do(0, "status", "-url", url, "-list", "-state", "parked"), "not found")
+	assert.Equal(t, "1 ordered again\n", do(0, "retry", "-url", url, "-kind", "not found"))
 	do(1, "watch", "-url", url, "-name", "a")
 	assert.Equal(t, "0 taken back\n", do(0, "cancel", "-url", url, "-name", "a"))
 	for _, line := range strings.Split(strings.TrimSpace(targets), "\n")[3:] {
