@@ -70,7 +70,7 @@ func (s *scene) act(random *rand.Rand) {
 	case n == 1 && last >= 0:
 		s.t.Log("retry")
 		s.retry()
-	case n < 5:
+	case n < 7:
 		some := part(s.targets[random.IntN(20):], 1+random.IntN(3))
 		s.t.Logf("start r%d for %d", last+1, len(some))
 		s.order(some)

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -216,12 +217,10 @@ type scene struct {
 
 type rollout struct {
 	name      string
-	targets   []fleet.Target
+	targets   map[fleet.Target]bool
 	cancelled bool
 	forgotten bool // its entry, or its orders, were lost before a newer one replaced them: no report is expected
 }
-
-func (r rollout) has(t fleet.Target) bool { return slices.Contains(r.targets, t) }
 
 // newScene begins servers, and knows n targets of each account.
 func newScene(t *testing.T, servers, workers, n int, accounts ...string) *scene {
@@ -337,9 +336,19 @@ func wait(every time.Duration, isSo func() bool) bool {
 // order begins a rollout for some targets, and returns its number, which its policy holds.
 func (s *scene) order(targets []fleet.Target) int {
 	s.t.Helper()
-	number := len(s.rollouts)
-	s.rollouts = append(s.rollouts, rollout{name: fmt.Sprintf("r%d", number), targets: targets})
+	number := s.plan(targets)
 	s.orderAgain(number)
+	return number
+}
+
+// plan takes note of a rollout, and does not begin it.
+func (s *scene) plan(targets []fleet.Target) int {
+	number := len(s.rollouts)
+	r := rollout{name: fmt.Sprint("r", number), targets: make(map[fleet.Target]bool)}
+	for _, t := range targets {
+		r.targets[t] = true
+	}
+	s.rollouts = append(s.rollouts, r)
 	return number
 }
 
@@ -354,7 +363,7 @@ func (s *scene) orderAgain(number int) {
 func (s *scene) spec(number int) fleet.Rollout {
 	r := s.rollouts[number]
 	except := []string{phoneOf(number)}
-	return fleet.Rollout{Name: r.name, Targets: slices.Values(r.targets), Policy: zapi.Policy{
+	return fleet.Rollout{Name: r.name, Targets: maps.Keys(r.targets), Policy: zapi.Policy{
 		LastSeen: &zapi.Audience{Visibility: zapi.VisibilityContactBlacklist, Except: except},
 	}}
 }
@@ -382,12 +391,14 @@ func (s *scene) until(accepted int) {
 	require.True(s.t, wait(5*time.Millisecond, func() bool { return s.api.count("") >= accepted }), "%d calls of %d", s.api.count(""), accepted)
 }
 
-// finish waits until a rollout is done. If it is not, what is so now is compared nevertheless.
+// finish waits until a rollout is done, and resumes it when it was halted. If it is not, what is so now is compared nevertheless.
 func (s *scene) finish(number int) fleet.Progress {
 	s.t.Helper()
 	var p fleet.Progress
 	done := wait(250*time.Millisecond, func() bool {
-		p = s.progress(number)
+		if p = s.progress(number); p.Held != "" {
+			s.with(func(ctx context.Context, f *fleet.Fleet) error { return f.Resume(ctx, s.rollouts[number].name) })
+		}
 		return p.Done()
 	})
 	if !done {
@@ -436,7 +447,7 @@ func startAll(processes ...*process) {
 // newest is the rollout that an instance should have, or -1.
 func (s *scene) newest(t fleet.Target) int {
 	for number, r := range slices.Backward(s.rollouts) {
-		if r.has(t) {
+		if r.targets[t] {
 			return number
 		}
 	}

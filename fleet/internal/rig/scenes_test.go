@@ -93,7 +93,7 @@ func TestNodeHangs(t *testing.T) {
 	}
 	for victim := range victims {
 		t.Run(fmt.Sprint("n", victim), func(t *testing.T) {
-			s := newScene(t, 3, 2, 8000, "acme")
+			s := newScene(t, 3, 2, 6500, "acme")
 			s.order(s.targets)
 			s.until(200)
 			s.nodes[victim].hang()
@@ -221,6 +221,7 @@ func TestTokenRotated(t *testing.T) {
 
 // The disk is full while a rollout is ordered and applied; then there is room again, and the server is started again.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	disk := t.TempDir()
 	if err := syscall.Mount("none", disk, "tmpfs", 0, "size=24m"); err != nil {
 		t.Skip("cannot mount a small disk: ", err)
@@ -238,8 +239,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	require.ErrorIs(t, err, syscall.ENOSPC)
 	require.NoError(t, file.Close())
-	second := len(s.rollouts)
-	s.rollouts = append(s.rollouts, rollout{name: fmt.Sprint("r", second), targets: s.targets})
+	second := s.plan(s.targets)
 	err = s.try(func(ctx context.Context, f *fleet.Fleet) error {
 		_, err := f.Start(ctx, s.spec(second))
 		return err
