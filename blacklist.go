@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
-	"unicode"
 )
 
 // DisallowedContacts returns the blacklist of one setting as the API lists it: phones, or private ids digits@lid.
@@ -23,26 +21,54 @@ func (c *Client) DisallowedContacts(ctx context.Context, scope BlacklistScope) (
 	if err := blacklistScopes.check(opDisallowedContacts, "scope", scope); err != nil {
 		return nil, err
 	}
-	var contacts atomic.Pointer[[]string] // an interceptor may call next in parallel
-	get := request{op: opDisallowedContacts, method: http.MethodGet, query: "?type=" + string(scope)}
-	err := c.do(ctx, get, func(m members) error {
-		list, err := decodeContacts(m["disallowedContacts"])
-		if err == nil {
-			contacts.Store(&list)
-		}
-		return err
-	})
-	if err != nil {
+	var contacts []string
+	accept := func(a answer) (kind, reason error) {
+		return acceptObject(a, func(m members) (err error) {
+			if err := checkSuccess(m); err != nil {
+				return err
+			}
+			contacts, err = decodeContacts(m["disallowedContacts"])
+			return err
+		})
+	}
+	get := request{op: opDisallowedContacts, method: http.MethodGet, query: "?type=" + string(scope), reads: true, accept: accept}
+	if err := c.do(ctx, get); err != nil {
 		return nil, err // also if an interceptor returned it after a success
 	}
-	list := contacts.Load()
-	if list == nil {
-		return nil, &TransportError{Op: opDisallowedContacts, Err: errNoList}
-	}
-	return *list, nil
+	return contacts, nil
 }
 
-var errNoList = errors.New("an interceptor returned nil without a response")
+// DiffBlacklist returns what [Client.ReplaceBlacklist] would add to the blacklist of one setting and remove from it, and
+// changes nothing. Use it for a preview, and to stop before a list shrinks by mistake.
+//
+// scope and want are as for [Client.ReplaceBlacklist].
+// The error is a [*ValidationError], an [*APIError] or a [*TransportError].
+//
+// GET /privacy/disallowed-contacts, https://developer.z-api.io/en/privacy/get-disallowed-contacts
+func (c *Client) DiffBlacklist(ctx context.Context, scope BlacklistScope, want []string) (BlacklistDiff, error) {
+	wanted, err := c.wantedContacts(scope, want)
+	if err != nil {
+		return BlacklistDiff{}, err
+	}
+	return c.diffBlacklist(ctx, scope, wanted)
+}
+
+// diffBlacklist is DiffBlacklist for contacts in their wire form.
+func (c *Client) diffBlacklist(ctx context.Context, scope BlacklistScope, wanted []string) (BlacklistDiff, error) {
+	listed, err := c.DisallowedContacts(ctx, scope)
+	if err != nil {
+		return BlacklistDiff{}, err
+	}
+	return diffContacts(listed, wanted), nil
+}
+
+// wantedContacts returns want in its wire form.
+func (c *Client) wantedContacts(scope BlacklistScope, want []string) ([]string, error) {
+	if err := blacklistScopes.check(opDisallowedContacts, "scope", scope); err != nil {
+		return nil, err
+	}
+	return c.phones().normalizeContacts(opDisallowedContacts, "want", want)
+}
 
 // ReplaceBlacklist makes want the whole blacklist of one setting, sets the setting to CONTACT_BLACKLIST, and returns
 // what it changed. If the setting was NONE, it becomes visible to all contacts that are not in want.
@@ -51,9 +77,12 @@ var errNoList = errors.New("an interceptor returned nil without a response")
 // sends the request, as the setting may have had another value.
 //
 // scope is as for [Client.DisallowedContacts]. want is checked like the phones of a [BlacklistChange] and may name a
-// contact twice. Phones are compared as the API lists them: for a Brazilian number with the ninth digit, such as
-// 5544991111111, it may list 554491111111, and want must then contain that form. Listed contacts that are empty or only
-// spaces are ignored.
+// contact twice. If phones are refused, the error names up to ten of them. Listed contacts that are empty or only spaces
+// are ignored.
+//
+// WhatsApp lists many Brazilian mobiles without their ninth digit. 5544991111111 and 554491111111 are the same contact
+// here, so a list that has one of them is not changed for the other. A contact is added in the form of want and removed
+// in the form that the API listed.
 //
 // A private id, digits@lid, counts as a contact of its own, as the API does not reveal its phone. Put it into want as
 // DisallowedContacts returns it, or it is removed. Removals are sent before additions: if a contact is listed by its
@@ -66,10 +95,7 @@ var errNoList = errors.New("an interceptor returned nil without a response")
 // GET /privacy/disallowed-contacts, then POST to the route of the setting,
 // https://developer.z-api.io/en/privacy/get-disallowed-contacts
 func (c *Client) ReplaceBlacklist(ctx context.Context, scope BlacklistScope, want []string) (BlacklistDiff, error) {
-	if err := blacklistScopes.check(opDisallowedContacts, "scope", scope); err != nil {
-		return BlacklistDiff{}, err
-	}
-	wanted, err := c.phoneParser().normalizeContacts(opDisallowedContacts, "want", want)
+	wanted, err := c.wantedContacts(scope, want)
 	if err != nil {
 		return BlacklistDiff{}, err
 	}
@@ -78,11 +104,10 @@ func (c *Client) ReplaceBlacklist(ctx context.Context, scope BlacklistScope, wan
 
 // replaceBlacklist is ReplaceBlacklist for contacts in their wire form.
 func (c *Client) replaceBlacklist(ctx context.Context, scope BlacklistScope, wanted []string) (BlacklistDiff, error) {
-	listed, err := c.DisallowedContacts(ctx, scope)
+	diff, err := c.diffBlacklist(ctx, scope, wanted)
 	if err != nil {
 		return BlacklistDiff{}, err
 	}
-	diff := diffContacts(listed, wanted)
 	if err := c.postBlacklist(ctx, scope, diff.changes()); err != nil {
 		return BlacklistDiff{}, err
 	}
@@ -107,7 +132,7 @@ type wireChange struct {
 	Phone  string `json:"phone"`
 }
 
-// visibilityOps are the routes of the settings with a blacklist that take a [Visibility].
+// visibilityOps are the operations of the settings with a blacklist that take a [Visibility].
 var visibilityOps = map[BlacklistScope]string{
 	BlacklistLastSeen: opLastSeen, BlacklistPhoto: opPhoto, BlacklistDescription: opDescription,
 }
@@ -135,37 +160,49 @@ func decodeContacts(raw json.RawMessage) ([]string, error) {
 	return contacts, nil
 }
 
-// diffContacts returns the changes that turn listed into the set of wanted. Listed contacts of unknown form are removed
-// exactly as listed; empty ones, and those of only spaces, are skipped.
+// diffContacts returns the changes that turn listed into the set of wanted, comparing contacts by their contactKey.
+// A listed contact of unknown form is removed exactly as listed; those that are empty or only spaces are skipped.
 func diffContacts(listed, wanted []string) BlacklistDiff {
-	missing := make(map[string]bool, len(wanted)) // false once it is listed or added
-	for _, contact := range wanted {
-		missing[contact] = true
-	}
+	listed = listedContacts(listed)
+	listedKeys, wantedKeys := contactKeys(listed), contactKeys(wanted)
 	var diff BlacklistDiff
-	removed := make(map[string]bool)
 	for _, contact := range listed {
-		if strings.TrimSpace(contact) == "" {
-			continue
-		}
-		normal, reason := normalizePhone(contact)
-		if reason != "" {
-			normal = contact
-		}
-		if _, keep := missing[normal]; keep {
-			missing[normal] = false
-		} else if !removed[normal] {
-			removed[normal] = true
-			diff.Removed = append(diff.Removed, normal)
+		if !wantedKeys[contactKey(contact)] {
+			diff.Removed = append(diff.Removed, contact)
 		}
 	}
 	for _, contact := range wanted {
-		if missing[contact] {
-			missing[contact] = false
+		if key := contactKey(contact); !listedKeys[key] {
+			listedKeys[key] = true // from here on
 			diff.Added = append(diff.Added, contact)
 		}
 	}
 	return diff
+}
+
+// listedContacts returns each contact of a list of the API once, in its wire form if it has one. Both forms of a Brazilian
+// number are two contacts here, as the removal of one may leave the other on the list.
+func listedContacts(list []string) []string {
+	contacts := make([]string, 0, len(list))
+	seen := make(map[string]bool, len(list))
+	for _, contact := range list {
+		if normal, reason := normalizePhone(contact); reason == "" {
+			contact = normal
+		}
+		if strings.TrimSpace(contact) != "" && !seen[contact] {
+			seen[contact] = true
+			contacts = append(contacts, contact)
+		}
+	}
+	return contacts
+}
+
+func contactKeys(contacts []string) map[string]bool {
+	keys := make(map[string]bool, len(contacts))
+	for _, contact := range contacts {
+		keys[contactKey(contact)] = true
+	}
+	return keys
 }
 
 // changes returns d as changes, removals first.
@@ -180,126 +217,87 @@ func (d BlacklistDiff) changes() []wireChange {
 	return changes
 }
 
+// phones returns what checks the phones of a caller.
+func (c *Client) phones() phones {
+	if c.validate("") != nil {
+		return phones{} // do returns the error
+	}
+	return c.api.phones
+}
+
 // normalizeChanges returns changes in their wire form, each contact once. Unless takesBlacklist, the result is nil and
 // omitted on the wire.
-func (parse phoneParser) normalizeChanges(op string, takesBlacklist bool, changes []BlacklistChange) ([]wireChange, error) {
+func (p phones) normalizeChanges(op string, takesBlacklist bool, changes []BlacklistChange) ([]wireChange, error) {
 	if !takesBlacklist {
 		if len(changes) > 0 {
 			return nil, &ValidationError{op, "changes", "are allowed only with " + string(VisibilityContactBlacklist)}
 		}
 		return nil, nil
 	}
-	normal := make([]wireChange, 0, len(changes))
-	first := make(map[string]int, len(changes)) // phone to the index of its first change
 	for i, change := range changes {
 		if !change.Action.Valid() {
-			return nil, invalidChange(op, i, "action", blacklistActions.rule())
-		}
-		phone, reason := parse.normalize(change.Phone)
-		if reason != "" {
-			return nil, invalidChange(op, i, "phone", reason)
-		}
-		j, repeated := first[phone]
-		switch {
-		case !repeated:
-			first[phone] = i
-			normal = append(normal, wireChange{string(change.Action), phone})
-		case changes[j].Action != change.Action:
-			return nil, invalidChange(op, i, "phone", fmt.Sprintf("repeats the contact of changes[%d] with the other action", j))
+			return nil, &ValidationError{op, fmt.Sprintf("changes[%d].action", i), blacklistActions.rule()}
 		}
 	}
-	return normal, nil
-}
-
-func invalidChange(op string, i int, member, reason string) error {
-	return &ValidationError{op, fmt.Sprintf("changes[%d].%s", i, member), reason}
+	normal := make([]wireChange, 0, len(changes))
+	first := make(map[string]int, len(changes)) // contactKey to the index of its first change
+	var wrong wrongPhones
+	for i, change := range changes {
+		phone, reason := p.normalize(change.Phone)
+		j, repeated := first[contactKey(phone)]
+		switch {
+		case reason != "":
+			wrong.add(fmt.Sprintf("changes[%d].phone", i), reason)
+		case !repeated:
+			first[contactKey(phone)] = i
+			normal = append(normal, wireChange{string(change.Action), phone})
+		case changes[j].Action != change.Action:
+			wrong.add(fmt.Sprintf("changes[%d].phone", i), fmt.Sprintf("repeats the contact of changes[%d] with the other action", j))
+		}
+	}
+	return normal, wrong.err(op)
 }
 
 // normalizeContacts returns each contact in its wire form, in the given order.
-func (parse phoneParser) normalizeContacts(op, field string, contacts []string) ([]string, error) {
+func (p phones) normalizeContacts(op, field string, contacts []string) ([]string, error) {
 	normal := make([]string, len(contacts))
+	var wrong wrongPhones
 	for i, contact := range contacts {
 		var reason string
-		if normal[i], reason = parse.normalize(contact); reason != "" {
-			return nil, &ValidationError{op, fmt.Sprintf("%s[%d]", field, i), reason}
+		if normal[i], reason = p.normalize(contact); reason != "" {
+			wrong.add(fmt.Sprintf("%s[%d]", field, i), reason)
 		}
 	}
-	return normal, nil
+	return normal, wrong.err(op)
 }
 
-const (
-	minPhoneDigits = 7
-	maxPhoneDigits = 15 // E.164
-	maxIDDigits    = 20
-	phoneRule      = "must be 7 to 15 digits, country code first, or digits@lid"
-)
-
-// normalizePhone returns the wire form of a phone or private id, or what is wrong with it.
-func normalizePhone(phone string) (normal, reason string) {
-	if id, isID := strings.CutSuffix(phone, "@lid"); isID {
-		if id == "" || len(id) > maxIDDigits || !allDigits(id) {
-			return "", "must have 1 to 20 digits before @lid"
-		}
-		return phone, ""
-	}
-	digits := strings.Map(withoutSpacing, phone)
-	if strings.Contains(digits, "(0)") {
-		return "", "must not contain (0), which is not dialed from abroad"
-	}
-	digits = strings.Map(withoutPunctuation, digits)
-	digits = strings.TrimPrefix(digits, "+")
-	switch {
-	case strings.Contains(digits, "+"):
-		return "", "must have + only in front"
-	case len(digits) < minPhoneDigits || len(digits) > maxPhoneDigits || !allDigits(digits):
-		return "", phoneRule
-	case digits[0] == '0':
-		return "", "must begin with a country code, which never begins with 0"
-	}
-	return digits, ""
+// wrongPhones collects the phones of a list that are refused, so that one error names them.
+type wrongPhones struct {
+	fields, reasons []string // of the first maxWrongPhones; each reason once
+	more            int
 }
 
-// withoutSpacing drops the spaces, dashes and invisible marks that come with a pasted phone.
-func withoutSpacing(r rune) rune {
-	switch {
-	case unicode.Is(unicode.Zs, r), // spaces, also no-break and narrow ones
-		r == '-', r >= '\u2010' && r <= '\u2015', // dashes
-		r == '\u200e', r == '\u200f', r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069': // direction marks
-		return -1
+const maxWrongPhones = 10
+
+func (w *wrongPhones) add(field, reason string) {
+	if len(w.fields) == maxWrongPhones {
+		w.more++
+		return
 	}
-	return r
+	w.fields = append(w.fields, field)
+	if !slices.Contains(w.reasons, reason) {
+		w.reasons = append(w.reasons, reason)
+	}
 }
 
-func withoutPunctuation(r rune) rune {
-	switch r {
-	case '.', '(', ')':
-		return -1
+// err returns nil, or a [*ValidationError] for a field such as "want[1], want[5] and 3 more".
+func (w *wrongPhones) err(op string) error {
+	if len(w.fields) == 0 {
+		return nil
 	}
-	return r
-}
-
-func allDigits(s string) bool {
-	return strings.Trim(s, "0123456789") == ""
-}
-
-// phoneParser is the func given to [WithPhoneParser], or nil.
-type phoneParser func(phone string) (string, error)
-
-func (c *Client) phoneParser() phoneParser {
-	if c == nil || c.shared == nil {
-		return nil // do returns the error
+	field := strings.Join(w.fields, ", ")
+	if w.more > 0 {
+		field += fmt.Sprintf(" and %d more", w.more)
 	}
-	return c.shared.parsePhone
-}
-
-// normalize is like normalizePhone, but first passes a phone through the caller's parser, if there is one.
-func (parse phoneParser) normalize(phone string) (normal, reason string) {
-	if parse != nil && !strings.HasSuffix(phone, "@lid") {
-		parsed, err := parse(phone)
-		if err != nil {
-			return "", "is refused by the parser given to WithPhoneParser" // whose error may quote the phone
-		}
-		phone = parsed
-	}
-	return normalizePhone(phone)
+	return &ValidationError{op, field, strings.Join(w.reasons, "; ")}
 }

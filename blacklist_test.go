@@ -2,11 +2,9 @@ package zapi_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,69 +90,6 @@ func TestTensOfThousandsOfContactsFit(t *testing.T) {
 	assert.Len(t, got, contacts)
 }
 
-func TestPhones(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name  string
-		phone string
-		want  string // "" where it is refused
-	}{
-		{"digits", "554411111111", "554411111111"},
-		{"every mark", "+55 (44) 9.1111-1111", "5544911111111"},
-		{"shortest", "1234567", "1234567"},
-		{"longest", "123456789012345", "123456789012345"},
-		{"private id", "999999999999999@lid", "999999999999999@lid"},
-		{"long private id", "12345678901234567890@lid", "12345678901234567890@lid"},
-		{"empty", "", ""},
-		{"marks only", "+ - . ( )", ""},
-		{"too short", "123456", ""},
-		{"too long", "1234567890123456", ""},
-		{"letters", "5544CALLME1", ""},
-		{"Arabic digits", "٥٥٤٤١١١١١١١١", ""},
-		{"full-width digits", "５５４４１１１１１１１１", ""},
-		{"tab", "5544\t11111111", ""},
-		{"newline", "554411111111\n", ""},
-		{"no-break and narrow spaces", "55\u00a044\u202f1111\u20091111", "554411111111"},
-		{"dashes", "55\u201044\u201111\u201211\u201311\u201411\u2015", "554411111111"},
-		{"direction marks", "\u202a+55 44 1111-1111\u202c\u200e\u200f\u2066\u2069", "554411111111"},
-		{"zero-width space", "5544\u200b11111111", ""},
-		{"leading zeros", "0055 44 1111-1111", ""},
-		{"international prefix", "011 55 44 1111-1111", ""},
-		{"zeros", "00000000", ""},
-		{"trunk prefix in parentheses", "+44 (0)20 7946 0018", ""},
-		{"trunk prefix in parentheses with spaces", "+44 ( 0 ) 20 7946 0018", ""},
-		{"area code in parentheses that begins with 0", "+55 (044) 1111-1111", "5504411111111"},
-		{"plus in parentheses", "(+55) 44 1111-1111", "554411111111"},
-		{"plus in the middle", "55+4411111111", ""},
-		{"plus twice", "++554411111111", ""},
-		{"plus behind", "554411111111+", ""},
-		{"two phones", "+5544111111 +5544222", ""},
-		{"two phones and a comma", "5544111111,5544222", ""},
-		{"slash", "5544/11111111", ""},
-		{"chat id", "554411111111@c.us", ""},
-		{"private id of 21 digits", "123456789012345678901@lid", ""},
-		{"private id without digits", "@lid", ""},
-		{"private id with marks", "+999 999@lid", ""},
-		{"private id in capitals", "999999999999999@LID", ""},
-		{"private id twice", "999@lid@lid", ""},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			api := newMockAPI(succeeding)
-			err := api.client(t).SetLastSeen(t.Context(), zapi.VisibilityContactBlacklist, zapi.Disallow(tt.phone))
-			if tt.want == "" {
-				require.ErrorIs(t, err, zapi.ErrInvalidArgument)
-				assert.Empty(t, api.requests())
-				return
-			}
-			require.NoError(t, err)
-			require.Len(t, api.requests(), 1)
-			assert.Equal(t, `{"visualizationType":"CONTACT_BLACKLIST","contactsBlacklist":[{"action":"add","phone":"`+tt.want+`"}]}`, api.requests()[0].Body)
-		})
-	}
-}
-
 func TestLargeBlacklistIsOneRequest(t *testing.T) {
 	t.Parallel()
 	const contacts = 20_000
@@ -185,6 +120,7 @@ func listing(contacts ...string) httpmock.Responder {
 func TestReplaceBlacklist(t *testing.T) {
 	t.Parallel()
 	const a, b, c, lid = "554411111111", "554422222222", "554433333333", "999999999999999@lid"
+	const long, short = "5544991111111", "554491111111" // one Brazilian mobile
 	tests := []struct {
 		name     string
 		listed   []string
@@ -202,6 +138,12 @@ func TestReplaceBlacklist(t *testing.T) {
 		{"a private id stays when it is wanted", []string{lid}, []string{lid}, zapi.BlacklistDiff{}, `[]`},
 		{"a listed contact twice, and masked", []string{a, a, "+55 44 1111-1111"}, nil, zapi.BlacklistDiff{Removed: []string{a}}, `[{"action":"remove","phone":"` + a + `"}]`},
 		{"blank entries are skipped", []string{"", " ", "\u00a0", a}, []string{b}, zapi.BlacklistDiff{Added: []string{b}, Removed: []string{a}}, `[{"action":"remove","phone":"` + a + `"},{"action":"add","phone":"` + b + `"}]`},
+		{"wanted with the ninth digit, listed without", []string{short}, []string{long}, zapi.BlacklistDiff{}, `[]`},
+		{"wanted without the ninth digit, listed with", []string{long}, []string{short}, zapi.BlacklistDiff{}, `[]`},
+		{"both forms are listed and wanted once", []string{long, short}, []string{short}, zapi.BlacklistDiff{}, `[]`},
+		{"both forms are wanted, neither is listed", nil, []string{long, short}, zapi.BlacklistDiff{Added: []string{long}}, `[{"action":"add","phone":"` + long + `"}]`},
+		{"both forms are listed and unwanted", []string{long, short}, nil, zapi.BlacklistDiff{Removed: []string{long, short}}, `[{"action":"remove","phone":"` + long + `"},{"action":"remove","phone":"` + short + `"}]`},
+		{"removed in the form of the list", []string{short}, []string{a}, zapi.BlacklistDiff{Added: []string{a}, Removed: []string{short}}, `[{"action":"remove","phone":"` + short + `"},{"action":"add","phone":"` + a + `"}]`},
 		{"a listed contact of unknown form", []string{"someone@c.us"}, []string{a}, zapi.BlacklistDiff{Added: []string{a}, Removed: []string{"someone@c.us"}}, `[{"action":"remove","phone":"someone@c.us"},{"action":"add","phone":"` + a + `"}]`},
 	}
 	settings := []struct {
@@ -235,6 +177,67 @@ func TestReplaceBlacklist(t *testing.T) {
 	}
 }
 
+func TestWrongPhonesOfAList(t *testing.T) {
+	t.Parallel()
+	const right, rule, zero = "554411111111", "must be 7 to 15 digits, country code first, or digits@lid", "must begin with a country code, which never begins with 0"
+	policy := func(scope zapi.BlacklistScope, except ...string) caller {
+		audience := &zapi.Audience{Visibility: zapi.VisibilityContactBlacklist, Except: except}
+		return func(ctx context.Context, c *zapi.Client) error {
+			if scope == zapi.BlacklistPhoto {
+				return c.Apply(ctx, zapi.Policy{Photo: audience})
+			}
+			return c.Apply(ctx, zapi.Policy{LastSeen: audience})
+		}
+	}
+	changes := func(phones ...string) caller {
+		list := make([]zapi.BlacklistChange, len(phones))
+		for i, phone := range phones {
+			list[i] = zapi.Disallow(phone)
+		}
+		return setPhoto(zapi.VisibilityContactBlacklist, list...)
+	}
+	wrong := slices.Repeat([]string{"4444"}, 10)
+	ten := func(element string) string {
+		fields := make([]string, 10)
+		for i := range fields {
+			fields[i] = fmt.Sprintf(element, i)
+		}
+		return strings.Join(fields, ", ")
+	}
+	tests := []struct {
+		name   string
+		call   caller
+		field  string
+		reason string
+	}{
+		{"one of want", replaceBlacklist(zapi.BlacklistPhoto, right, "4444"), "want[1]", rule},
+		{"two of want", replaceBlacklist(zapi.BlacklistPhoto, "4444", right, "4444"), "want[0], want[2]", rule},
+		{"reasons are not repeated", replaceBlacklist(zapi.BlacklistPhoto, "4444", "04411111111", "4444", "04422222222"), "want[0], want[1], want[2], want[3]", rule + "; " + zero},
+		{"ten of want", replaceBlacklist(zapi.BlacklistPhoto, append(wrong, right)...), ten("want[%d]"), rule},
+		{"eleven of want", replaceBlacklist(zapi.BlacklistPhoto, append(wrong, right, "4444")...), ten("want[%d]") + " and 1 more", rule},
+		{"thirteen of want, the reasons of those that are named", replaceBlacklist(zapi.BlacklistPhoto, append(wrong, "04411111111", "4444", "4444")...), ten("want[%d]") + " and 3 more", rule},
+		{"two changes", changes(right, "4444", right, "04411111111"), "changes[1].phone, changes[3].phone", rule + "; " + zero},
+		{"thirteen changes", changes(append(wrong, "4444", right, "4444", "4444")...), ten("changes[%d].phone") + " and 3 more", rule},
+		{"a contradiction beside them", setLastSeen(zapi.VisibilityContactBlacklist, zapi.Disallow(right), zapi.Disallow("4444"), zapi.Allow(right)), "changes[1].phone, changes[2].phone", rule + "; repeats the contact of changes[0] with the other action"},
+		{"an unknown action comes first, and alone", setLastSeen(zapi.VisibilityContactBlacklist, zapi.Disallow("4444"), zapi.BlacklistChange{Action: "ban", Phone: "4444"}), "changes[1].action", "must be one of add, remove"},
+		{"groups", setGroupAdd(zapi.GroupAddContactBlacklist, zapi.Allow("4444"), zapi.Allow("4444")), "changes[0].phone, changes[1].phone", rule},
+		{"two of a policy", policy(zapi.BlacklistLastSeen, right, "4444", "4444"), "lastSeen.except[1], lastSeen.except[2]", rule},
+		{"thirteen of a policy", policy(zapi.BlacklistPhoto, append(wrong, "4444", "4444", "4444")...), ten("photo.except[%d]") + " and 3 more", rule},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			api := newMockAPI(listing())
+			var validationErr *zapi.ValidationError
+			require.ErrorAs(t, tt.call(t.Context(), api.client(t)), &validationErr)
+			assert.Equal(t, tt.field, validationErr.Field)
+			assert.Equal(t, tt.reason, validationErr.Reason)
+			assert.NotContains(t, validationErr.Error(), "4444")
+			assert.Empty(t, api.requests())
+		})
+	}
+}
+
 func TestReplaceBlacklistFails(t *testing.T) {
 	t.Parallel()
 	t.Run("reading", func(t *testing.T) {
@@ -260,25 +263,34 @@ func TestReplaceBlacklistFails(t *testing.T) {
 	})
 }
 
-// mask writes a phone as people do.
-func mask(r *rand.Rand, phone string) string {
-	if strings.HasSuffix(phone, "@lid") {
-		return phone
+// mask writes a Brazilian phone as people do, with or without its ninth digit.
+func mask(r *rand.Rand, contact string) string {
+	if strings.HasSuffix(contact, "@lid") {
+		return contact
 	}
-	masked := new(strings.Builder)
-	if r.IntN(2) == 0 {
-		masked.WriteByte('+')
+	subscriber := contact[4:]
+	if subscriber[0] == '9' && r.IntN(2) == 0 {
+		subscriber = "9" + subscriber
 	}
-	for _, digit := range phone {
-		if r.IntN(3) == 0 {
-			masked.WriteString([]string{"-", ".", " ", ")", "\u00a0"}[r.IntN(5)])
-		}
-		masked.WriteRune(digit)
-	}
-	return masked.String()
+	masks := []string{"55%s%s%s", "+55%s%s%s", "+55 (%s) %s-%s", "+55 %s %s-%s", "55.%s.%s.%s", "(55) %s %s%s", "+55\u00a0%s\u00a0%s\u2011%s"}
+	half := len(subscriber) - 4
+	return fmt.Sprintf(masks[r.IntN(len(masks))], contact[2:4], subscriber[:half], subscriber[half:])
 }
 
-// Whatever the server has and whatever is wanted, in any order, mask and number: afterwards the list is the wanted set.
+// withoutNinthDigit returns contacts with the Brazilian mobiles in their shorter form, sorted.
+func withoutNinthDigit(contacts []string) []string {
+	short := make([]string, len(contacts))
+	for i, contact := range contacts {
+		if strings.HasPrefix(contact, "554499") && len(contact) == 13 {
+			contact = "5544" + contact[5:]
+		}
+		short[i] = contact
+	}
+	slices.Sort(short)
+	return short
+}
+
+// Whatever the server has and whatever is wanted, in any order, mask, form and number: afterwards the list is the wanted set.
 func TestReplaceBlacklistReachesTheWantedSet(t *testing.T) {
 	t.Parallel()
 	server := zapitest.NewServer()
@@ -296,9 +308,14 @@ func TestReplaceBlacklistReachesTheWantedSet(t *testing.T) {
 				scope := scopes[r.IntN(len(scopes))]
 				var wanted, written []string
 				for range r.IntN(50) {
-					contact := fmt.Sprintf("5544%08d", r.IntN(60))
-					if r.IntN(5) == 0 {
+					var contact string
+					switch r.IntN(5) {
+					case 0:
 						contact = fmt.Sprintf("%d@lid", r.IntN(10))
+					case 1, 2:
+						contact = fmt.Sprintf("55449%07d", r.IntN(60)) // a mobile, without its ninth digit
+					default:
+						contact = fmt.Sprintf("55443%07d", r.IntN(60))
 					}
 					wanted = append(wanted, contact)
 					for range 1 + r.IntN(2) {
@@ -315,8 +332,9 @@ func TestReplaceBlacklistReachesTheWantedSet(t *testing.T) {
 				require.NoError(t, err)
 				after, err := client.DisallowedContacts(t.Context(), scope)
 				require.NoError(t, err)
-				assert.ElementsMatch(t, wanted, after)
+				assert.ElementsMatch(t, wanted, withoutNinthDigit(after))
 				assert.Len(t, after, len(before)+len(diff.Added)-len(diff.Removed), "the difference is what happened")
+				assert.Subset(t, before, diff.Removed, "removals are in the form of the list")
 
 				again, err := client.ReplaceBlacklist(t.Context(), scope, written)
 				require.NoError(t, err)
@@ -334,54 +352,4 @@ func audience(settings zapitest.Settings, scope zapi.BlacklistScope) zapitest.Au
 		zapi.BlacklistDescription: settings.Description,
 		zapi.BlacklistGroupAdd:    settings.GroupAdd,
 	}[scope]
-}
-
-func TestPhoneParser(t *testing.T) {
-	t.Parallel()
-	brazilian := zapi.WithPhoneParser(func(phone string) (string, error) {
-		if strings.Contains(phone, "?") {
-			return "", errors.New("cannot parse " + phone)
-		}
-		if !strings.HasPrefix(phone, "+") {
-			phone = "+55" + phone
-		}
-		return phone, nil
-	})
-	tests := []struct {
-		name string
-		call caller
-		want string // the phones sent, or the error
-	}{
-		{"changes", setLastSeen(zapi.VisibilityContactBlacklist, zapi.Disallow("(44) 91111-1111"), zapi.Allow("+44 20 7946 0018")), "5544911111111 442079460018"},
-		{"changes of groups", setGroupAdd(zapi.GroupAddContactBlacklist, zapi.Disallow("(44) 91111-1111")), "5544911111111"},
-		{"the same contact in two forms", setPhoto(zapi.VisibilityContactBlacklist, zapi.Disallow("(44) 91111-1111"), zapi.Disallow("+55 44 91111-1111")), "5544911111111"},
-		{"ReplaceBlacklist", replaceBlacklist(zapi.BlacklistPhoto, "(44) 91111-1111"), "5544911111111"},
-		{"private ids are not parsed", setLastSeen(zapi.VisibilityContactBlacklist, zapi.Disallow("999@lid")), "999@lid"},
-		{"its error quotes no phone", setLastSeen(zapi.VisibilityContactBlacklist, zapi.Disallow("91111?")), "changes[0].phone: is refused by the parser given to WithPhoneParser"},
-		{"its error in ReplaceBlacklist", replaceBlacklist(zapi.BlacklistPhoto, "91111?"), "want[0]: is refused by the parser given to WithPhoneParser"},
-		{"its result is checked", setLastSeen(zapi.VisibilityContactBlacklist, zapi.Disallow("+1")), "changes[0].phone: must be 7 to 15 digits, country code first, or digits@lid"},
-		{"a policy is international", func(ctx context.Context, c *zapi.Client) error {
-			return c.Apply(ctx, zapi.Policy{Photo: &zapi.Audience{Visibility: zapi.VisibilityContactBlacklist, Except: []string{"44 2079460018"}}})
-		}, "442079460018"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			api := newMockAPI(listing())
-			err := tt.call(t.Context(), api.client(t, brazilian))
-			if strings.Contains(tt.want, ":") {
-				require.ErrorContains(t, err, tt.want)
-				require.ErrorIs(t, err, zapi.ErrInvalidArgument)
-				assert.NotContains(t, err.Error(), "91111")
-				assert.Empty(t, api.requests())
-				return
-			}
-			require.NoError(t, err)
-			var phones []string
-			for _, match := range regexp.MustCompile(`"phone":"(.*?)"`).FindAllStringSubmatch(api.requests()[len(api.requests())-1].Body, -1) {
-				phones = append(phones, match[1])
-			}
-			assert.Equal(t, tt.want, strings.Join(phones, " "))
-		})
-	}
 }

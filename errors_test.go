@@ -57,6 +57,7 @@ func TestErrorsOfATest(t *testing.T) {
 	assertKind(t, zapi.ErrUnexpectedResponse, &zapi.APIError{StatusCode: 302})
 	assertKind(t, zapi.ErrInvalidArgument, &zapi.ValidationError{})
 	assertKind(t, nil, &zapi.APIError{})
-	assert.EqualError(t, &zapi.TransportError{Op: "privacy/online"}, "zapi: privacy/online: no response: <nil>")
+	assert.EqualError(t, &zapi.TransportError{Op: "privacy/online"}, "zapi: privacy/online: not sent: <nil>")
+	assert.EqualError(t, &zapi.TransportError{Op: "privacy/online", Attempts: 1}, "zapi: privacy/online: no response: <nil>")
 	assert.False(t, (&zapi.TransportError{}).Timeout())
 }

@@ -2,6 +2,7 @@ package zapi_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log"
@@ -106,14 +107,51 @@ func ExampleAPIError_rejected() {
 		log.Fatal(err)
 	}
 	server.FailNext(1, zapitest.Answer{
-		Body: `{"success": false, "message": "the number is not connected"}`,
+		Body: `{"success": false, "message": "too many changes today"}`,
 	})
 	err = client.SetOnlineVisibility(context.Background(), zapi.OnlineAll)
 	var apiErr *zapi.APIError
 	if errors.Is(err, zapi.ErrRejected) && errors.As(err, &apiErr) {
 		fmt.Println(apiErr.StatusCode, apiErr.Message)
 	}
-	// Output: 200 the number is not connected
+	// Output: 200 too many changes today
+}
+
+// A number that is not connected to WhatsApp cannot be changed. Once it is, the same call succeeds.
+func ExampleAPIError_notConnected() {
+	server := zapitest.NewServer()
+	defer server.Close()
+	client, err := server.Client()
+	if err != nil {
+		log.Fatal(err)
+	}
+	server.FailNext(1, zapitest.Answer{
+		StatusCode: http.StatusBadRequest,
+		Body:       `{"error": "You are not connected."}`,
+	})
+	err = client.SetOnlineVisibility(context.Background(), zapi.OnlineAll)
+	if errors.Is(err, zapi.ErrNotConnected) {
+		fmt.Println("scan the QR code, then repeat the call")
+	}
+	// Output: scan the QR code, then repeat the call
+}
+
+// A job queue may keep an error as JSON. What is read is an error of the same kind.
+func ExampleAPIError_MarshalJSON() {
+	failure := &zapi.APIError{Op: "privacy/photo", StatusCode: http.StatusTooManyRequests}
+	kept, err := json.Marshal(failure)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	read := new(zapi.APIError)
+	fmt.Println(json.Unmarshal(kept, read))
+	fmt.Println(errors.Is(read, zapi.ErrRateLimited))
+	fmt.Println(read)
+	// Output:
+	// <nil>
+	// true
+	// zapi: privacy/photo: 429 Too Many Requests
 }
 
 // Unavailable means that all attempts failed.
@@ -184,4 +222,126 @@ func ExampleTransportError_Timeout() {
 	// zapi: privacy/online: no complete response within 20ms
 	// true false
 	// true true
+}
+
+// The word for a metric is the same that the logger writes.
+func ExampleKind() {
+	server := zapitest.NewServer()
+	defer server.Close()
+	client, err := server.Client()
+	if err != nil {
+		log.Fatal(err)
+	}
+	calls := make(map[string]int) // a real program would use a counter of Prometheus
+	for _, answer := range []zapitest.Answer{
+		{StatusCode: http.StatusForbidden}, {Body: `<html>`}, {Body: `{"success": true}`},
+	} {
+		server.FailNext(1, answer)
+		err := client.SetOnlineVisibility(context.Background(), zapi.OnlineAll)
+		calls[zapi.Kind(err)]++
+	}
+	fmt.Println(calls["unauthorized"], calls["unexpected response"], calls[""])
+	// Output: 1 1 1
+}
+
+// A worker repeats a job later, or leaves it to a person.
+func ExampleRetryable() {
+	server := zapitest.NewServer()
+	defer server.Close()
+	client, err := server.Client(zapi.WithRetry(zapi.RetryPolicy{}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	work := func() {
+		err := client.SetOnlineVisibility(context.Background(), zapi.OnlineAll)
+		after, again := zapi.Retryable(err)
+		switch {
+		case err == nil:
+			fmt.Println("done")
+		case again:
+			fmt.Println("again in", max(after, time.Minute))
+		default:
+			fmt.Println("needs a person:", err)
+		}
+	}
+	server.FailNext(1, zapitest.Answer{
+		StatusCode: http.StatusTooManyRequests,
+		Header:     http.Header{"Retry-After": {"300"}},
+	})
+	work()
+	server.FailNext(1, zapitest.Answer{StatusCode: http.StatusBadGateway})
+	work()
+	server.FailNext(1, zapitest.Answer{StatusCode: http.StatusForbidden})
+	work()
+	work()
+	// Output:
+	// again in 5m0s
+	// again in 1m0s
+	// needs a person: zapi: privacy/online: 403 Forbidden
+	// done
+}
+
+// The error of Apply has the settings that failed. The others were applied.
+func ExampleApplyError() {
+	server := zapitest.NewServer()
+	defer server.Close()
+	client, err := server.Client()
+	if err != nil {
+		log.Fatal(err)
+	}
+	server.FailNext(2, zapitest.Answer{StatusCode: http.StatusBadRequest})
+
+	err = client.Apply(context.Background(), zapi.Policy{
+		LastSeen:     &zapi.Audience{Visibility: zapi.VisibilityNone},
+		Photo:        &zapi.Audience{Visibility: zapi.VisibilityContacts},
+		ReadReceipts: zapi.ReadReceiptsDisable,
+	})
+	var applyErr *zapi.ApplyError
+	if errors.As(err, &applyErr) {
+		for _, failure := range applyErr.Failed {
+			fmt.Println(failure)
+		}
+		fmt.Println("applied", applyErr.Applied, "skipped", applyErr.Skipped)
+	}
+	// Output:
+	// lastSeen: zapi: privacy/last-seen: 400 Bad Request
+	// photo: zapi: privacy/photo: 400 Bad Request
+	// applied [readReceipts] skipped []
+}
+
+// Refused credentials would be refused again, so the rest is skipped.
+func ExampleApplyError_skipped() {
+	server := zapitest.NewServer()
+	defer server.Close()
+	client, err := server.Client()
+	if err != nil {
+		log.Fatal(err)
+	}
+	server.FailNext(1, zapitest.Answer{StatusCode: http.StatusForbidden})
+
+	err = client.Apply(context.Background(), zapi.Policy{
+		Photo:        &zapi.Audience{Visibility: zapi.VisibilityContacts},
+		Online:       zapi.OnlineAll,
+		ReadReceipts: zapi.ReadReceiptsDisable,
+	})
+	var applyErr *zapi.ApplyError
+	if errors.As(err, &applyErr) {
+		fmt.Println("skipped", applyErr.Skipped)
+	}
+	fmt.Println(errors.Is(err, zapi.ErrUnauthorized))
+	// Output:
+	// skipped [online readReceipts]
+	// true
+}
+
+// Setting is the key of the policy, for a report of one's own.
+func ExampleSettingError() {
+	err := error(&zapi.ApplyError{Failed: []zapi.SettingError{
+		{Setting: "photo", Err: &zapi.APIError{Op: "privacy/photo", StatusCode: 503}},
+	}})
+	var failure *zapi.SettingError
+	if errors.As(err, &failure) {
+		fmt.Println(failure.Setting, "is", zapi.Kind(failure.Err))
+	}
+	// Output: photo is unavailable
 }

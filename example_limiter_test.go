@@ -45,6 +45,6 @@ func ExampleWithRateLimiter() {
 	fmt.Println(errors.Is(err, errQuotaUsedUp))
 	// Output:
 	// <nil>
-	// zapi: privacy/online: no response: quota is used up
+	// zapi: privacy/online: not sent: quota is used up
 	// true
 }

@@ -142,7 +142,7 @@ func ExampleWithLogger() {
 	err = client.SetOnlineVisibility(context.Background(), zapi.OnlineAll)
 	fmt.Println(errors.Is(err, zapi.ErrRateLimited))
 	// Output:
-	// msg="zapi: call failed" operation=privacy/online instance=MY-ID status=429 failure="rate limited"
+	// msg="zapi: call failed" op=privacy/online instance=MY-ID status=429 failure="rate limited"
 	// true
 }
 

@@ -3,12 +3,10 @@ package zapi_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"log"
 	"log/slog"
-	"net/http"
 	"os"
 
 	"github.com/zapi-go/zapi"
@@ -241,7 +239,7 @@ func ExampleClient_SetOnlineVisibility() {
 	fmt.Println(client.SetOnlineVisibility(ctx, "NONE"))
 	// Output:
 	// <nil>
-	// zapi: privacy/online: visibility: must be one of ALL, SAME_LAST_SEEN
+	// zapi: privacy/online: visibility: must be one of ALL, SAME_LAST_SEEN, not "NONE"
 }
 
 // The blacklist of a setting outlives other values, and is used again without naming its contacts.
@@ -380,34 +378,6 @@ func ExampleClient_Apply() {
 	// ALL
 }
 
-// The error of Apply joins one error for each setting that failed. The others were applied.
-func ExampleClient_Apply_failures() {
-	server := zapitest.NewServer()
-	defer server.Close()
-	client, err := server.Client()
-	if err != nil {
-		log.Fatal(err)
-	}
-	server.FailNext(2, zapitest.Answer{StatusCode: http.StatusBadRequest})
-
-	err = client.Apply(context.Background(), zapi.Policy{
-		LastSeen:     &zapi.Audience{Visibility: zapi.VisibilityNone},
-		Photo:        &zapi.Audience{Visibility: zapi.VisibilityContacts},
-		ReadReceipts: zapi.ReadReceiptsDisable,
-	})
-	var joined interface{ Unwrap() []error }
-	if errors.As(err, &joined) {
-		for _, failure := range joined.Unwrap() {
-			fmt.Println(failure)
-		}
-	}
-	fmt.Println(server.Settings(client.InstanceID()).ReadReceipts)
-	// Output:
-	// lastSeen: zapi: privacy/last-seen: 400 Bad Request
-	// photo: zapi: privacy/photo: 400 Bad Request
-	// disable
-}
-
 // A policy can be kept as JSON, in a file or a database column. It is read strictly.
 func ExamplePolicy() {
 	var policy zapi.Policy
@@ -421,12 +391,12 @@ func ExamplePolicy() {
 	text, err := json.Marshal(policy)
 	fmt.Println(string(text), err)
 
-	err = json.Unmarshal([]byte(`{"lastSeen": {"visibility": "FRIENDS"}}`), &policy)
+	err = json.Unmarshal([]byte(`{"photo": {"visibility": "FRIENDS"}}`), &policy)
 	fmt.Println(err)
 	// Output:
 	// [554411111111] days90 <nil>
 	// {"messageDuration":"days90"} <nil>
-	// zapi: policy: lastSeen.visibility: must be one of ALL, NONE, CONTACTS, CONTACT_BLACKLIST
+	// zapi: policy: photo.visibility: must be one of ALL, NONE, CONTACTS, CONTACT_BLACKLIST, not "FRIENDS"
 }
 
 // Validate returns everything that is wrong, one line each.
@@ -441,7 +411,7 @@ func ExamplePolicy_Validate() {
 	fmt.Println(policy.Validate())
 	// Output:
 	// zapi: policy: photo.except: is allowed only with CONTACT_BLACKLIST
-	// zapi: policy: groupAdd.visibility: must be one of ALL, CONTACTS, CONTACT_BLACKLIST
+	// zapi: policy: groupAdd.visibility: must be one of ALL, CONTACTS, CONTACT_BLACKLIST, not "NONE"
 }
 
 // The value types are flags as well, and refuse an unknown value with a list of the allowed ones.
@@ -456,7 +426,7 @@ func ExampleVisibility() {
 	fmt.Println(photo, err)
 	// Output:
 	// NONE <nil>
-	// NONE zapi: Visibility: must be one of ALL, NONE, CONTACTS, CONTACT_BLACKLIST
+	// NONE zapi: Visibility: must be one of ALL, NONE, CONTACTS, CONTACT_BLACKLIST, not "nobody"
 }
 
 // Phones may be written in several ways. The same contact is sent once, as digits.

@@ -31,32 +31,32 @@ func TestLog(t *testing.T) {
 		want  []string
 	}{
 		{"success", []step{status(200)}, []string{
-			`DEBUG zapi: attempt operation=privacy/last-seen instance=3C01D5A4B6 attempt=1 status=200 duration=0s wait=0s`,
+			`DEBUG zapi: attempt op=privacy/last-seen instance=3C01D5A4B6 attempt=1 status=200 duration=0s wait=0s`,
 		}},
 		{"success in the end", []step{asking(429, "2"), failing(io.EOF), status(200)}, []string{
-			`DEBUG zapi: attempt operation=privacy/last-seen instance=3C01D5A4B6 attempt=1 status=429 duration=0s wait=2s`,
-			`DEBUG zapi: attempt operation=privacy/last-seen instance=3C01D5A4B6 attempt=2 status=0 duration=0s wait=1s`,
-			`DEBUG zapi: attempt operation=privacy/last-seen instance=3C01D5A4B6 attempt=3 status=200 duration=0s wait=0s`,
+			`DEBUG zapi: attempt op=privacy/last-seen instance=3C01D5A4B6 attempt=1 status=429 duration=0s wait=2s`,
+			`DEBUG zapi: attempt op=privacy/last-seen instance=3C01D5A4B6 attempt=2 status=0 duration=0s wait=1s`,
+			`DEBUG zapi: attempt op=privacy/last-seen instance=3C01D5A4B6 attempt=3 status=200 duration=0s wait=0s`,
 		}},
 		{"refused", []step{step(responding(400, `{"error":"Invalid phone 554411111111"}`))}, []string{
-			`DEBUG zapi: attempt operation=privacy/last-seen instance=3C01D5A4B6 attempt=1 status=400 duration=0s wait=0s`,
-			`WARN zapi: call failed operation=privacy/last-seen instance=3C01D5A4B6 attempts=1 status=400 failure=refused duration=0s`,
+			`DEBUG zapi: attempt op=privacy/last-seen instance=3C01D5A4B6 attempt=1 status=400 duration=0s wait=0s`,
+			`WARN zapi: call failed op=privacy/last-seen instance=3C01D5A4B6 attempts=1 status=400 failure=refused duration=0s`,
 		}},
 		{"unauthorized", []step{status(403)}, []string{
-			`DEBUG zapi: attempt operation=privacy/last-seen instance=3C01D5A4B6 attempt=1 status=403 duration=0s wait=0s`,
-			`WARN zapi: call failed operation=privacy/last-seen instance=3C01D5A4B6 attempts=1 status=403 failure=unauthorized duration=0s`,
+			`DEBUG zapi: attempt op=privacy/last-seen instance=3C01D5A4B6 attempt=1 status=403 duration=0s wait=0s`,
+			`WARN zapi: call failed op=privacy/last-seen instance=3C01D5A4B6 attempts=1 status=403 failure=unauthorized duration=0s`,
 		}},
 		{"timeout", []step{asking(503, "1"), hanging, failing(io.EOF)}, []string{
-			`DEBUG zapi: attempt operation=privacy/last-seen instance=3C01D5A4B6 attempt=1 status=503 duration=0s wait=1s`,
-			`DEBUG zapi: attempt operation=privacy/last-seen instance=3C01D5A4B6 attempt=2 status=0 duration=30s wait=1s`,
-			`DEBUG zapi: attempt operation=privacy/last-seen instance=3C01D5A4B6 attempt=3 status=0 duration=0s wait=0s`,
-			`WARN zapi: call failed operation=privacy/last-seen instance=3C01D5A4B6 attempts=3 status=0 failure="connection closed" duration=32s`,
+			`DEBUG zapi: attempt op=privacy/last-seen instance=3C01D5A4B6 attempt=1 status=503 duration=0s wait=1s`,
+			`DEBUG zapi: attempt op=privacy/last-seen instance=3C01D5A4B6 attempt=2 status=0 duration=30s wait=1s`,
+			`DEBUG zapi: attempt op=privacy/last-seen instance=3C01D5A4B6 attempt=3 status=0 duration=0s wait=0s`,
+			`WARN zapi: call failed op=privacy/last-seen instance=3C01D5A4B6 attempts=3 status=0 failure="connection closed" duration=32s`,
 		}},
 		{"timeout at last", []step{asking(503, "1"), asking(503, "1"), hanging}, []string{
-			`DEBUG zapi: attempt operation=privacy/last-seen instance=3C01D5A4B6 attempt=1 status=503 duration=0s wait=1s`,
-			`DEBUG zapi: attempt operation=privacy/last-seen instance=3C01D5A4B6 attempt=2 status=503 duration=0s wait=1s`,
-			`DEBUG zapi: attempt operation=privacy/last-seen instance=3C01D5A4B6 attempt=3 status=0 duration=30s wait=0s`,
-			`WARN zapi: call failed operation=privacy/last-seen instance=3C01D5A4B6 attempts=3 status=0 failure=timeout duration=32s`,
+			`DEBUG zapi: attempt op=privacy/last-seen instance=3C01D5A4B6 attempt=1 status=503 duration=0s wait=1s`,
+			`DEBUG zapi: attempt op=privacy/last-seen instance=3C01D5A4B6 attempt=2 status=503 duration=0s wait=1s`,
+			`DEBUG zapi: attempt op=privacy/last-seen instance=3C01D5A4B6 attempt=3 status=0 duration=30s wait=0s`,
+			`WARN zapi: call failed op=privacy/last-seen instance=3C01D5A4B6 attempts=3 status=0 failure=timeout duration=32s`,
 		}},
 	}
 	for _, tt := range tests {

@@ -8,6 +8,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -46,12 +49,19 @@ var calls = []call{
 	{"privacy/read-receipts", setReadReceipts(zapi.ReadReceiptsDisable)},
 	{"privacy/messages-duration", setMessageDuration(zapi.MessageDuration7Days)},
 	{"privacy/disallowed-contacts", getContacts(zapi.BlacklistPhoto)},
+	{"status", func(ctx context.Context, c *zapi.Client) error {
+		_, err := c.Status(ctx)
+		return err
+	}},
 }
 
 // documented is the response that each call expects.
 func documented(op string) string {
-	if op == "privacy/disallowed-contacts" {
+	switch op {
+	case "privacy/disallowed-contacts":
 		return `{"disallowedContacts":[]}`
+	case "status":
+		return `{"connected":true,"smartphoneConnected":true,"error":"You are already connected."}`
 	}
 	return `{"success":true}`
 }
@@ -268,8 +278,9 @@ func gzipped(t *testing.T, body string) string {
 
 // kinds are all sentinels, so that a test sees that an error matches one of them and no other.
 var kinds = []error{
-	zapi.ErrInvalidArgument, zapi.ErrUnauthorized, zapi.ErrNotFound, zapi.ErrMethodNotAllowed, zapi.ErrUnsupportedMediaType,
-	zapi.ErrRateLimited, zapi.ErrUnavailable, zapi.ErrRejected, zapi.ErrUnexpectedResponse,
+	zapi.ErrInvalidArgument, zapi.ErrInvalidCredentials, zapi.ErrUnauthorized, zapi.ErrNotFound, zapi.ErrMethodNotAllowed,
+	zapi.ErrUnsupportedMediaType, zapi.ErrRateLimited, zapi.ErrUnavailable, zapi.ErrNotConnected, zapi.ErrRejected,
+	zapi.ErrUnexpectedResponse,
 }
 
 func assertKind(t *testing.T, want, err error) {
@@ -292,6 +303,23 @@ func isTransport(cause error) func(*testing.T, error) {
 			assert.ErrorIs(t, err, cause)
 		}
 	}
+}
+
+// underRace reports whether the race detector is on. Pools then drop some of their values, and buffers that grow are
+// allocated twice, so what is allocated is counted without it.
+func underRace() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+}
+
+// bytesAllocated returns how many bytes f allocates. A test that calls it must not be parallel: those that are wait until it
+// ends.
+func bytesAllocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
 }
 
 func isTimeout(err error) bool {

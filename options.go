@@ -4,26 +4,15 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/url"
 	"reflect"
-	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/go-resty/resty/v2"
 )
 
-const (
-	version        = "0.1.0"
-	defaultBaseURL = "https://api.z-api.io"
-	defaultTimeout = 30 * time.Second
-)
+const defaultTimeout = 30 * time.Second
 
-// An Option changes a default of [NewClient].
+// An Option changes a default of [NewClient] and [NewAPI].
 type Option func(*config) error
 
 // A config collects the options. What depends on several of them is checked once all are applied.
@@ -37,18 +26,36 @@ type config struct {
 	limiter             RateLimiter  // nil for none
 	logger              *slog.Logger // nil for none
 	product             string
-	parsePhone          func(string) (string, error)
+	phones              phones
 	clientTokenOptional bool
 	insecureHTTP        bool
 }
 
-// invalidOption returns the error of [NewClient] for an option.
-func invalidOption(field, reason string) error {
-	return &ValidationError{"NewClient", field, reason}
+// applyOptions returns the defaults as opts change them. The error is a *ValidationError for op.
+func applyOptions(op string, opts []Option) (config, error) {
+	c := config{baseURL: defaultBaseURL, timeout: defaultTimeout, retry: defaultRetry}
+	for i, opt := range opts {
+		var err error
+		if opt == nil {
+			err = invalidOption(fmt.Sprintf("opts[%d]", i), "must not be nil")
+		} else {
+			err = opt(&c)
+		}
+		if err != nil {
+			return config{}, withOp(op, err)
+		}
+	}
+	return c, nil
 }
 
-// WithBaseURL sets the URL of the API. The default is https://api.z-api.io. A path prefix is kept.
-// It must be https, or http to a loopback address; see [WithInsecureHTTP].
+// invalidOption returns the error for an option. It has no Op, as an option does not know which func it is given to.
+func invalidOption(field, reason string) error {
+	return &ValidationError{Field: field, Reason: reason}
+}
+
+// WithBaseURL sets the URL of the API. The default is https://api.z-api.io.
+// It must be https, or http to a loopback address; see [WithInsecureHTTP]. A path prefix is kept, but must not have a
+// segment "instances" or "token": that is the URL of the panel, with the token in it.
 func WithBaseURL(rawURL string) Option {
 	return func(c *config) error {
 		c.baseURL = rawURL
@@ -57,11 +64,15 @@ func WithBaseURL(rawURL string) Option {
 }
 
 // WithTransport sets what sends the requests: a mock such as httpmock, a proxy, or a transport with other TLS settings.
-// It is the last hop, and the only one that sees the real path and the Client-Token.
+// Only this transport sees the real path and the Client-Token.
 //
-// The default is a clone of [http.DefaultTransport] with 512 idle connections per host and HTTP/2 pings. When an attempt
-// times out on it, later attempts use new connections, as the existing ones may be dead. A transport given here is never
-// replaced: its CloseIdleConnections method is called instead, if it has one.
+// The default is a copy of [http.DefaultTransport] with 512 idle connections per host and HTTP/2 pings. It inherits what the
+// program has set there: a Proxy func, TLS settings such as InsecureSkipVerify, a dial hook. When an attempt runs into its
+// deadline, the idle connections are closed, as they may be dead; of a transport given here, by its CloseIdleConnections
+// method, if it has one.
+//
+// [WithTimeout] and the context bound a call only as far as the transport, and the bodies that it returns, obey the context
+// of the request.
 func WithTransport(rt http.RoundTripper) Option {
 	return func(c *config) error {
 		if isNil(rt) {
@@ -90,18 +101,21 @@ func WithMiddleware(mw ...func(http.RoundTripper) http.RoundTripper) Option {
 
 // A Call is what an [Interceptor] sees of a call.
 type Call struct {
-	Op         string // the route, such as "privacy/last-seen"
+	Op         string // the operation, such as "privacy/last-seen"
 	InstanceID string
 }
 
-// An Interceptor wraps a call. next makes the call and returns the error that the caller would get. An interceptor may call
-// next more than once, also in parallel, or not at all.
+// An Interceptor wraps a call. next makes the call and returns the error that the caller would get, one of the three of this
+// package. An interceptor may call next more than once, one call after another, or not at all.
+//
+// Refused input never reaches an interceptor: it sees valid calls only.
 type Interceptor func(ctx context.Context, call Call, next func(context.Context) error) error
 
 // WithInterceptor wraps whole calls, retries included, for traces, metrics and circuit breakers. The first is the outermost.
 //
-// Interceptors see valid calls only. [Client.ReplaceBlacklist] and [Client.Apply] consist of several calls. An error that an
-// interceptor makes itself reaches the caller inside a [*TransportError].
+// [Client.ReplaceBlacklist], [Client.Apply] and [Client.Plan] consist of several calls. An error that an interceptor makes
+// itself reaches the caller, and the interceptors around it, inside a [*TransportError], whose Attempts is 0 if nothing was
+// sent.
 func WithInterceptor(i ...Interceptor) Option {
 	return func(c *config) error {
 		for n, interceptor := range i {
@@ -115,11 +129,14 @@ func WithInterceptor(i ...Interceptor) Option {
 }
 
 // WithTimeout bounds one attempt, including the body of its response. The default is 30 s; with 0 only the context
-// bounds it.
+// bounds it. A value above 0 and below 1 ms is refused: WithTimeout(30) is 30 ns.
 func WithTimeout(d time.Duration) Option {
 	return func(c *config) error {
-		if d < 0 {
+		switch {
+		case d < 0:
 			return invalidOption("WithTimeout", "must not be negative")
+		case d > 0 && d < time.Millisecond:
+			return invalidOption("WithTimeout", fmt.Sprintf("must be 0 or at least 1 ms, not %v: give a unit, as in 30*time.Second", d))
 		}
 		c.timeout = d
 		return nil
@@ -165,13 +182,11 @@ func WithRateLimiter(l RateLimiter) Option {
 	}
 }
 
-// WithLogger logs each attempt at level debug, with operation, instance, attempt, status, duration and the wait that
-// follows, and each call that fails at level warn. Status 0 means no response. URLs, headers, bodies and phones are
-// never logged, and calls that are refused before sending are not logged. By default nothing is logged.
+// WithLogger logs each attempt at level debug, with op, instance, attempt, status, duration and the wait that follows, and
+// each call that fails at level warn. Status 0 means no response. URLs, headers, bodies and phones are never logged, and
+// calls that are refused before sending are not logged. By default nothing is logged.
 //
-// The attribute failure is the kind of an [*APIError], such as "rate limited", or "refused" if it has none. Without a
-// response it is "canceled", "DNS", "timeout", "TLS", "connection refused", "connection reset", "connection closed" or
-// "no response".
+// The attribute failure is what [Kind] returns.
 func WithLogger(l *slog.Logger) Option {
 	return func(c *config) error {
 		if l == nil {
@@ -203,7 +218,7 @@ func WithPhoneParser(parse func(phone string) (string, error)) Option {
 		if parse == nil {
 			return invalidOption("WithPhoneParser", "must not be nil")
 		}
-		c.parsePhone = parse
+		c.phones = phones{parse}
 		return nil
 	}
 }
@@ -225,125 +240,6 @@ func WithInsecureHTTP() Option {
 	}
 }
 
-// shared is what the clients of one [NewClient] have in common.
-type shared struct {
-	config
-
-	pool               *pool
-	resty              *resty.Client
-	header, headerJSON http.Header // of requests without and with a body
-	origin             string      // the base URL
-}
-
-// newShared applies opts and checks them together.
-func newShared(opts []Option) (*shared, error) {
-	c := config{baseURL: defaultBaseURL, timeout: defaultTimeout, retry: defaultRetry}
-	for i, opt := range opts {
-		if opt == nil {
-			return nil, invalidOption(fmt.Sprintf("opts[%d]", i), "must not be nil")
-		}
-		if err := opt(&c); err != nil {
-			return nil, err
-		}
-	}
-	base, reason := parseBaseURL(c.baseURL, c.insecureHTTP)
-	if reason != "" {
-		return nil, invalidOption("WithBaseURL", reason)
-	}
-	pool, err := c.connections()
-	if err != nil {
-		return nil, err
-	}
-	transport, err := c.roundTripper(pool, base)
-	if err != nil {
-		return nil, err
-	}
-	httpClient := &http.Client{ // resty's own has a cookie jar, which all instances would share
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	header := http.Header{
-		"Accept":     {"application/json"},
-		"User-Agent": {strings.TrimSpace(c.product + " zapi-go/" + version)},
-	}
-	headerJSON := header.Clone()
-	headerJSON.Set("Content-Type", "application/json")
-	return &shared{
-		config:     c,
-		pool:       pool,
-		resty:      resty.NewWithClient(httpClient).SetLogger(silent{}).SetDoNotParseResponse(true),
-		header:     header,
-		headerJSON: headerJSON,
-		origin:     base.String(),
-	}, nil
-}
-
-// connections returns the pool that sends the requests of all clients.
-func (c *config) connections() (*pool, error) {
-	if c.transport != nil {
-		return newCallerPool(c.transport), nil
-	}
-	template, ok := http.DefaultTransport.(*http.Transport)
-	if !ok {
-		return nil, invalidOption("WithTransport", "must be given if http.DefaultTransport was replaced, as the replacement would see the secrets; after httpmock.Activate, give httpmock.DefaultTransport")
-	}
-	return newPool(template), nil
-}
-
-// roundTripper returns the middleware around the last hop.
-func (c *config) roundTripper(pool *pool, base *url.URL) (http.RoundTripper, error) {
-	var top http.RoundTripper = lastHop{pool, base}
-	for i, middleware := range slices.Backward(c.middleware) {
-		if top = middleware(top); isNil(top) {
-			return nil, invalidOption(fmt.Sprintf("WithMiddleware[%d]", i), "must not return nil")
-		}
-	}
-	return top, nil
-}
-
-// hostPattern matches a host that can be dialed. The parser of net/url accepts others, also escaped ones beyond ASCII.
-var hostPattern = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(%[!-~]+)?\])(:[0-9]*)?$`)
-
-// parseBaseURL returns the base URL without a trailing slash, or what is wrong with it.
-func parseBaseURL(rawURL string, insecureHTTP bool) (base *url.URL, reason string) {
-	base, err := url.Parse(rawURL)
-	switch {
-	case err != nil || base.Hostname() == "" || !isPort(base.Port()):
-		return nil, "must be an absolute URL with a host"
-	case !hostPattern.MatchString(base.Host):
-		return nil, "must have a host of letters, digits, -, _ and ., or an IPv6 address in brackets"
-	case strings.ContainsFunc(rawURL, isUnprintable):
-		return nil, "must be printable ASCII without spaces"
-	case base.User != nil, strings.ContainsAny(rawURL, "?#"):
-		return nil, "must not have user info, query or fragment"
-	case base.Scheme == "http" && !insecureHTTP && !isLoopback(base.Hostname()):
-		return nil, "must be https; WithInsecureHTTP allows http beyond loopback"
-	case base.Scheme != "http" && base.Scheme != "https":
-		return nil, "must be http or https"
-	case slices.ContainsFunc(strings.Split(base.Path, "/"), func(segment string) bool { return segment == "." || segment == ".." }):
-		return nil, "must not have dot segments"
-	}
-	base.Host = strings.TrimSuffix(base.Host, ":") // as net/http does with an empty port
-	base.Host = strings.ToLower(base.Host)         // net/http would send requests for LOCALHOST to a proxy
-	base.RawPath = strings.TrimRight(base.EscapedPath(), "/")
-	base.Path, _ = url.PathUnescape(base.RawPath) // cannot fail: EscapedPath is valid
-	return base, ""
-}
-
-// isUnprintable reports whether r is a space or not printable ASCII. Pasted text may hold such characters.
-func isUnprintable(r rune) bool { return r <= ' ' || r > '~' }
-
-// isPort reports whether port is empty or a port that can be dialed.
-func isPort(port string) bool {
-	n, err := strconv.ParseUint(port, 10, 16)
-	return port == "" || err == nil && n > 0
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
-}
-
 // isNil reports whether v is nil or holds a nil pointer or func, which would fail only at the first call.
 func isNil(v any) bool {
 	value := reflect.ValueOf(v)
@@ -355,10 +251,3 @@ func isNil(v any) bool {
 	}
 	return false
 }
-
-// A silent logger replaces that of resty, which writes to stderr.
-type silent struct{}
-
-func (silent) Errorf(string, ...any) {}
-func (silent) Warnf(string, ...any)  {}
-func (silent) Debugf(string, ...any) {}

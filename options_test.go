@@ -24,7 +24,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		opts  []zapi.Option
 		field string
 	}{
-		{"nil option", []zapi.Option{zapi.WithTimeout(1), nil}, "opts[1]"},
+		{"nil option", []zapi.Option{zapi.WithTimeout(time.Second), nil}, "opts[1]"},
 		{"nil transport", []zapi.Option{zapi.WithTransport(nil)}, "WithTransport"},
 		{"nil pointer as transport", []zapi.Option{zapi.WithTransport((*http.Transport)(nil))}, "WithTransport"},
 		{"nil func as transport", []zapi.Option{zapi.WithTransport(transportFunc(nil))}, "WithTransport"},
@@ -32,6 +32,8 @@ func TestOptionsAreChecked(t *testing.T) {
 		{"middleware that returns nil", []zapi.Option{zapi.WithMiddleware(keeps), zapi.WithMiddleware(returnsNil)}, "WithMiddleware[1]"},
 		{"nil interceptor", []zapi.Option{zapi.WithInterceptor(noInterceptor, nil)}, "WithInterceptor[1]"},
 		{"negative timeout", []zapi.Option{zapi.WithTimeout(-time.Second)}, "WithTimeout"},
+		{"timeout without a unit", []zapi.Option{zapi.WithTimeout(30)}, "WithTimeout"},
+		{"timeout just below a millisecond", []zapi.Option{zapi.WithTimeout(time.Millisecond - 1)}, "WithTimeout"},
 		{"negative attempts", []zapi.Option{zapi.WithRetry(zapi.RetryPolicy{MaxAttempts: -1})}, "WithRetry.MaxAttempts"},
 		{"negative minimum wait", []zapi.Option{zapi.WithRetry(zapi.RetryPolicy{MinWait: -1})}, "WithRetry.MinWait"},
 		{"negative maximum wait", []zapi.Option{zapi.WithRetry(zapi.RetryPolicy{MaxWait: -1})}, "WithRetry.MaxWait"},
@@ -50,6 +52,14 @@ func TestOptionsAreChecked(t *testing.T) {
 			_, err := zapi.NewClient(creds, tt.opts...)
 			assertRefused(t, err, "NewClient", tt.field)
 		})
+	}
+}
+
+func TestTimeoutsThatAreAccepted(t *testing.T) {
+	t.Parallel()
+	for _, timeout := range []time.Duration{0, time.Millisecond, time.Hour} {
+		_, err := zapi.NewClient(creds, zapi.WithTimeout(timeout))
+		require.NoError(t, err, timeout)
 	}
 }
 
@@ -110,6 +120,16 @@ func TestBaseURL(t *testing.T) {
 		{"escaped name beyond ASCII", "https://secret%C3%A4.com", nil, ""},
 		{"escaped byte that is not UTF-8", "https://secret%ff.com", nil, ""},
 		{"bracket in the host", "https://secret].com", nil, ""},
+		{"the URL of the panel", "https://api.z-api.io/instances/3C01/token/secret", nil, ""},
+		{"the URL of the panel with a route", "https://api.z-api.io/instances/3C01/token/secret/send-text", nil, ""},
+		{"a segment instances", "https://example.com/secret/instances", nil, ""},
+		{"a segment instances and a slash", "https://example.com/secret/instances/", nil, ""},
+		{"a segment token", "https://example.com/token/secret", nil, ""},
+		{"a segment in capitals", "https://example.com/Instances/secret", nil, ""},
+		{"an escaped segment", "https://example.com/%69nstances/secret", nil, ""},
+		{"an escaped segment behind an escaped slash", "https://example.com/secret%2Ftoken", nil, ""},
+		{"segments that only begin so", "https://example.com/tokens/instances2", nil, "https://example.com/tokens/instances2"},
+		{"a host named so", "https://token.example.com", nil, "https://token.example.com"},
 		{"quotation mark in the host", `https://"secret".com`, nil, ""},
 	}
 	for _, tt := range tests {

@@ -1,10 +1,8 @@
 package zapi
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -15,7 +13,8 @@ import (
 // [Client.Apply]. Settings that are nil or empty are left as they are.
 //
 // Its JSON and YAML are strict in both directions: unknown keys, repeated keys, and values that [Policy.Validate] refuses are
-// errors that name the key. A known key with null is like an absent one.
+// errors that name the key. A known key with null is like an absent one. A document that names no setting can be read, but
+// not applied.
 type Policy struct {
 	LastSeen        *Audience        `json:"lastSeen,omitempty"`
 	Photo           *Audience        `json:"photo,omitempty"`
@@ -33,56 +32,33 @@ type Audience struct {
 	Except []string `json:"except,omitzero"`
 }
 
+// IsZero reports whether p names no setting, as after an empty file was read.
+func (p Policy) IsZero() bool { return p == Policy{} }
+
 // Validate returns nil, or everything that is wrong with p: the error joins a [*ValidationError] for each wrong setting,
-// which names the JSON key.
+// which names the JSON key. A Policy that names no setting is refused.
 //
 // The allowed values are those of the setters. An Audience for GroupAdd cannot be NONE, and Except is allowed only with
 // CONTACT_BLACKLIST.
 func (p Policy) Validate() error {
+	if p.IsZero() {
+		return &ValidationError{opPolicy, "", "must name at least one setting"}
+	}
+	return p.validateSettings()
+}
+
+// validateSettings is Validate without the check that there is a setting.
+func (p Policy) validateSettings() error {
 	var errs []error
 	for _, s := range p.settings() {
-		if s.isSet() {
-			errs = append(errs, s.validate())
-		}
+		errs = append(errs, s.validate())
 	}
 	return errors.Join(errs...)
 }
 
-// Apply sets the privacy of the instance to p.
-//
-// It validates all of p first, and sends nothing if any part is wrong. It then applies each setting, in the order
-// lastSeen, photo, description, groupAdd, online, readReceipts, messageDuration. A failure does not keep the others from
-// being applied, unless the context is done or the credentials are refused: then the rest is skipped.
-//
-// The error joins all failures. Each names its JSON key and wraps a [*ValidationError], an [*APIError] or a
-// [*TransportError]. Applying p again is safe and completes what is missing.
-//
-// Each setting uses its own route. One with Except is applied by [Client.ReplaceBlacklist].
-func (c *Client) Apply(ctx context.Context, p Policy) error {
-	if err := c.ready(ctx, opPolicy); err != nil {
-		return err
-	}
-	if err := p.Validate(); err != nil {
-		return err
-	}
-	var failures []error
-	for _, s := range p.settings() {
-		if !s.isSet() {
-			continue
-		}
-		if err := s.apply(ctx, c); err != nil {
-			failures = append(failures, fmt.Errorf("%s: %w", s.key, err))
-			if ctx.Err() != nil || errors.Is(err, ErrUnauthorized) {
-				break
-			}
-		}
-	}
-	return errors.Join(failures...)
-}
-
-// MarshalJSON returns an error for a policy that [Policy.Validate] refuses.
+// MarshalJSON returns an error for a policy with a setting that [Policy.Validate] refuses.
 func (p Policy) MarshalJSON() ([]byte, error) {
-	if err := p.Validate(); err != nil {
+	if err := p.validateSettings(); err != nil {
 		return nil, err
 	}
 	type plain Policy // without this method
@@ -96,17 +72,17 @@ func (p *Policy) UnmarshalJSON(data []byte) error {
 		return nil
 	}
 	var policy Policy
-	if err := policy.read(data); err != nil {
+	if err := policy.parse(data); err != nil {
 		return err
 	}
-	if err := policy.Validate(); err != nil {
+	if err := policy.validateSettings(); err != nil {
 		return err
 	}
 	*p = policy
 	return nil
 }
 
-// MarshalYAML returns p in the form that YAML libraries encode, or an error for a policy that [Policy.Validate] refuses.
+// MarshalYAML returns p in the form that YAML libraries encode, or the error of [Policy.MarshalJSON].
 func (p Policy) MarshalYAML() (any, error) {
 	data, err := json.Marshal(p)
 	if err != nil {
@@ -140,7 +116,7 @@ func (a *Audience) UnmarshalJSON(data []byte) error {
 		return nil
 	}
 	var audience Audience
-	if err := audience.read(data); err != nil {
+	if err := audience.parse(data); err != nil {
 		return err
 	}
 	*a = audience
@@ -149,125 +125,67 @@ func (a *Audience) UnmarshalJSON(data []byte) error {
 
 const opPolicy = "policy"
 
-// internationalPhones checks the phones of a policy. It has no parser, as the same file serves instances in every country.
-var internationalPhones phoneParser
-
-// A setting is one part of a policy.
-type setting struct {
-	key      string
-	isSet    func() bool
-	validate func() error // of a part that is set
-	read     func(json.RawMessage) error
-	apply    func(context.Context, *Client) error
-}
-
-// settings returns the parts of p in the order in which they are applied: online may refer to last seen, so it is later.
-func (p *Policy) settings() []setting {
-	return []setting{
-		audienceSetting(BlacklistLastSeen, &p.LastSeen, visibilities, (*Client).SetLastSeen),
-		audienceSetting(BlacklistPhoto, &p.Photo, visibilities, (*Client).SetPhotoVisibility),
-		audienceSetting(BlacklistDescription, &p.Description, visibilities, (*Client).SetDescriptionVisibility),
-		audienceSetting(BlacklistGroupAdd, &p.GroupAdd, groupAddPermissions, (*Client).SetGroupAddPermission),
-		valueSetting("online", &p.Online, onlineVisibilities, (*Client).SetOnlineVisibility),
-		valueSetting("readReceipts", &p.ReadReceipts, readReceipts, (*Client).SetReadReceipts),
-		valueSetting("messageDuration", &p.MessageDuration, messageDurations, (*Client).SetMessageDuration),
-	}
-}
-
-func valueSetting[T ~string](key string, value *T, allowed enum[T], set func(*Client, context.Context, T) error) setting {
-	return setting{
-		key:      key,
-		isSet:    func() bool { return *value != "" },
-		validate: func() error { return allowed.check(opPolicy, key, *value) },
-		read:     func(raw json.RawMessage) error { return withKey(key, readValue(raw, value, allowed)) },
-		apply:    func(ctx context.Context, c *Client) error { return set(c, ctx, *value) },
-	}
-}
-
-func audienceSetting[T ~string](
-	scope BlacklistScope, audience **Audience, allowed enum[T], set func(*Client, context.Context, T, ...BlacklistChange) error,
-) setting {
-	key := string(scope)
-	return setting{
-		key:   key,
-		isSet: func() bool { return *audience != nil },
-		validate: func() error {
-			a := *audience
-			if err := allowed.check(opPolicy, key+".visibility", T(a.Visibility)); err != nil {
-				return err
-			}
-			if a.Except != nil && a.Visibility != VisibilityContactBlacklist {
-				return &ValidationError{opPolicy, key + ".except", "is allowed only with " + string(VisibilityContactBlacklist)}
-			}
-			_, err := internationalPhones.normalizeContacts(opPolicy, key+".except", a.Except)
-			return err
-		},
-		read: func(raw json.RawMessage) error {
-			*audience = new(Audience)
-			return withKey(key, (*audience).read(raw))
-		},
-		apply: func(ctx context.Context, c *Client) error {
-			a := *audience
-			if a.Except == nil {
-				return set(c, ctx, T(a.Visibility))
-			}
-			wanted, err := internationalPhones.normalizeContacts(opPolicy, key+".except", a.Except)
-			if err != nil {
-				return err
-			}
-			_, err = c.replaceBlacklist(ctx, scope, wanted)
-			return err
-		},
-	}
-}
-
-// read sets what the JSON object in data names, to allowed values. Whether the parts fit together is left to Validate.
-func (p *Policy) read(data []byte) error {
-	settings := p.settings()
-	keys := make([]string, len(settings))
-	for i, s := range settings {
-		keys[i] = s.key
-	}
-	m, err := readObject(data, keys...)
+// parse sets what the JSON object in data names, to allowed values. Whether the parts fit together is left to Validate.
+func (p *Policy) parse(data []byte) error {
+	m, err := parseMembers(data, "lastSeen", "photo", "description", "groupAdd", "online", "readReceipts", "messageDuration")
 	if err != nil {
 		return err
 	}
-	for _, s := range settings {
-		if value, ok := m[s.key]; ok {
-			if err := s.read(value); err != nil {
-				return err
-			}
+	for _, key := range slices.Sorted(maps.Keys(m)) { // sorted so that the same data returns the same error
+		raw := m[key]
+		switch key {
+		case "lastSeen":
+			p.LastSeen, err = parseAudience(raw)
+		case "photo":
+			p.Photo, err = parseAudience(raw)
+		case "description":
+			p.Description, err = parseAudience(raw)
+		case "groupAdd":
+			p.GroupAdd, err = parseAudience(raw)
+		case "online":
+			p.Online, err = parseValue(raw, onlineVisibilities)
+		case "readReceipts":
+			p.ReadReceipts, err = parseValue(raw, readReceipts)
+		case "messageDuration":
+			p.MessageDuration, err = parseValue(raw, messageDurations)
+		}
+		if err != nil {
+			return withKey(key, err)
 		}
 	}
 	return nil
 }
 
-func (a *Audience) read(data []byte) error {
-	m, err := readObject(data, "visibility", "except")
+func parseAudience(raw json.RawMessage) (*Audience, error) {
+	a := new(Audience)
+	return a, a.parse(raw)
+}
+
+func (a *Audience) parse(data []byte) error {
+	m, err := parseMembers(data, "visibility", "except")
 	if err != nil {
 		return err
 	}
-	if value, ok := m["visibility"]; ok {
-		if err := withKey("visibility", readValue(value, &a.Visibility, visibilities)); err != nil {
-			return err
+	if raw, ok := m["visibility"]; ok {
+		if a.Visibility, err = parseValue(raw, visibilities); err != nil {
+			return withKey("visibility", err)
 		}
 	}
-	if value, ok := m["except"]; ok {
-		if err := json.Unmarshal(value, &a.Except); err != nil {
+	if raw, ok := m["except"]; ok {
+		if json.Unmarshal(raw, &a.Except) != nil {
 			return &ValidationError{opPolicy, "except", "must be a list of phones, each a string"}
 		}
 	}
 	return nil
 }
 
-// readValue sets dst to the value in raw, which must be allowed.
-func readValue[T ~string](raw json.RawMessage, dst *T, allowed enum[T]) error {
+// parseValue returns the value in raw, which must be allowed.
+func parseValue[T ~string](raw json.RawMessage, allowed enum[T]) (T, error) {
 	var text string
-	if err := json.Unmarshal(raw, &text); err != nil {
+	if json.Unmarshal(raw, &text) != nil {
 		text = "" // which no setting allows
 	}
-	*dst = T(text)
-	return allowed.check(opPolicy, "", *dst)
+	return T(text), allowed.check(opPolicy, "", T(text))
 }
 
 // withKey puts key in front of the field that err names.
@@ -289,9 +207,9 @@ func shownKey(key string) string {
 	return shorten(key, maxKeyText)
 }
 
-// readObject returns the members of a JSON object without those that are null. Keys are matched exactly; an unknown or
+// parseMembers returns the members of a JSON object without those that are null. Keys are matched exactly; an unknown or
 // repeated one is an error.
-func readObject(data []byte, keys ...string) (members, error) {
+func parseMembers(data []byte, keys ...string) (members, error) {
 	m, repeated, err := parseObject(data)
 	if err != nil {
 		return nil, &ValidationError{opPolicy, "", "must be an object"}

@@ -64,7 +64,7 @@ func (c *Client) SetGroupAddPermission(ctx context.Context, p GroupAddPermission
 	if err := groupAddPermissions.check(opGroupAdd, "permission", p); err != nil {
 		return err
 	}
-	blacklist, err := c.phoneParser().normalizeChanges(opGroupAdd, p == GroupAddContactBlacklist, changes)
+	blacklist, err := c.phones().normalizeChanges(opGroupAdd, p == GroupAddContactBlacklist, changes)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (c *Client) setVisibility(ctx context.Context, op string, v Visibility, cha
 	if err := visibilities.check(op, "visibility", v); err != nil {
 		return err
 	}
-	blacklist, err := c.phoneParser().normalizeChanges(op, v == VisibilityContactBlacklist, changes)
+	blacklist, err := c.phones().normalizeChanges(op, v == VisibilityContactBlacklist, changes)
 	if err != nil {
 		return err
 	}

@@ -1,9 +1,12 @@
 package zapi
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -11,150 +14,160 @@ import (
 	"strings"
 )
 
-// A sealed value is held where no printer or dumper can look: to them it is a func.
+// A sealed value is held where no printer or dumper can look: to them it is a func. Calling it returns the value.
 type sealed[T any] func() T
 
 func seal[T any](value T) sealed[T] { return func() T { return value } }
-
-// secrets are those of one instance, in the form that its requests need.
-type secrets struct {
-	token       string
-	clientToken []string // the values of the header; empty without a Client-Token
-	redactor    redactor
-}
-
-func sealSecrets(creds Credentials) sealed[*secrets] {
-	s := &secrets{token: creds.Token, redactor: newRedactor(creds.Token, creds.ClientToken)}
-	if creds.ClientToken != "" {
-		s.clientToken = []string{creds.ClientToken}
-	}
-	return seal(s)
-}
 
 const (
 	mask      = "[REDACTED]"
 	minSecret = 6 // bytes; a shorter secret is taken for a test value, as redacting it would mangle every text
 )
 
-// A redactor lists the secrets to redact, the longest first.
-type redactor []string
+// A redactor redacts the secrets of one instance, in every form in which a server may quote them.
+type redactor struct {
+	forms []string          // the longest first, as one may contain another
+	masks *strings.Replacer // replaces each form in one pass, so that many of them do not copy a text many times
+}
 
-func newRedactor(values ...string) redactor {
-	r := make(redactor, 0, len(values))
-	for _, secret := range values {
-		if len(secret) >= minSecret {
-			r = append(r, secret)
+// newRedactor leaves out what could be part of a phone: redacting it would change the contacts of a list.
+func newRedactor(secrets ...string) redactor {
+	var forms []string
+	for _, secret := range secrets {
+		if len(secret) >= minSecret && (len(secret) > maxPhoneDigits || !allDigits(secret)) {
+			forms = appendEncoded(forms, secret, 2)
 		}
 	}
-	slices.SortFunc(r, func(a, b string) int { return cmp.Compare(len(b), len(a)) }) // one may contain the other
-	return r
+	return redactorOf(forms)
+}
+
+func redactorOf(forms []string) redactor {
+	slices.SortFunc(forms, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
+	forms = slices.Clip(slices.Compact(forms))
+	masks := make([]string, 0, 2*len(forms))
+	for _, form := range forms {
+		masks = append(masks, form, mask)
+	}
+	return redactor{forms, strings.NewReplacer(masks...)}
+}
+
+// with returns a redactor that also redacts phones.
+func (r redactor) with(phones []string) redactor {
+	if len(phones) == 0 {
+		return r
+	}
+	return redactorOf(slices.Concat(phones, r.forms))
+}
+
+// plain matches what every encoder leaves as it is. Nearly all secrets are plain, and are then listed once.
+var plain = regexp.MustCompile(`^[A-Za-z0-9_-]*$`)
+
+// appendEncoded appends text as it is and as encoders write it, up to depth encodings inside each other, such as a URL in
+// JSON.
+func appendEncoded(forms []string, text string, depth int) []string {
+	forms = append(forms, text)
+	if depth == 0 || plain.MatchString(text) {
+		return forms
+	}
+	for _, encode := range encoders {
+		if encoded := encode(text); encoded != text {
+			forms = appendEncoded(forms, encoded, depth-1)
+		}
+	}
+	return forms
+}
+
+// encoders are those of URLs, HTML and JSON. Each is there in the forms that differ between languages.
+var encoders = []func(string) string{
+	url.QueryEscape,
+	url.PathEscape,
+	func(text string) string { return (&url.URL{Path: text}).EscapedPath() },
+	encodeURIComponent,
+	func(text string) string {
+		return percentEscape.ReplaceAllStringFunc(url.QueryEscape(text), strings.ToLower)
+	},
+	html.EscapeString,
+	strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#x27;", "/", "&#x2F;").Replace,
+	encodeJSON,
+	strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace,
+	strings.NewReplacer(`\`, `\\`, `"`, `\"`, "/", `\/`).Replace,
+}
+
+var percentEscape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+
+// encodeURIComponent is that of JavaScript.
+func encodeURIComponent(text string) string {
+	return strings.NewReplacer("%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*").Replace(url.QueryEscape(text))
+}
+
+func encodeJSON(text string) string {
+	quoted, _ := json.Marshal(text) // cannot fail on a string
+	return string(quoted[1 : len(quoted)-1])
 }
 
 // in reports whether text quotes a secret.
-func (r redactor) in(text string) bool { return r.redact(text) != text }
+func (r redactor) in(text string) bool {
+	return slices.ContainsFunc(r.forms, func(form string) bool { return strings.Contains(text, form) })
+}
 
-// redact returns text with a mask in place of each secret, even if characters of the secret are escaped.
+// redact returns text with a mask in place of each secret.
 func (r redactor) redact(text string) string {
-	if strings.ContainsAny(text, escapeMarks) {
-		text = r.redactEscaped(text)
+	if !r.in(text) {
+		return text // as nearly always, and faster than a look for all at once
 	}
-	for _, secret := range r {
-		text = strings.ReplaceAll(text, secret, mask)
-	}
-	return text
+	return r.masks.Replace(text)
 }
 
-// redactEscaped finds secrets in the unescaped text, and masks the part of text that each was found in.
-func (r redactor) redactEscaped(text string) string {
-	for _, secret := range r {
-		plain, offsets := unescape(text)
-		secret, _ = unescape(secret) // a secret may contain what looks like an escape
-		var redacted strings.Builder
-		done := 0 // bytes of text
-		for at := 0; ; {
-			i := strings.Index(plain[at:], secret)
-			if i < 0 {
-				break
-			}
-			start, end := at+i, at+i+len(secret)
-			redacted.WriteString(text[done:offsets[start]])
-			redacted.WriteString(mask)
-			at, done = end, int(offsets[end])
-		}
-		text = redacted.String() + text[done:]
+// redactBody is redact for a body, which it copies only if it quotes a secret.
+func (r redactor) redactBody(body []byte) []byte {
+	if !slices.ContainsFunc(r.forms, func(form string) bool { return bytes.Contains(body, []byte(form)) }) {
+		return body
 	}
-	return text
+	return []byte(r.masks.Replace(string(body)))
 }
 
-// redactHeader returns header without secrets, without Content-Encoding (the body is decoded) and without Location
-// (redirects are not followed).
+// redactHeader returns header without secrets in its values. It is header itself if nothing has to change, as is usual.
 func (r redactor) redactHeader(header http.Header) http.Header {
-	if !r.inHeader(header) {
+	quotes := false
+	for _, values := range header {
+		quotes = quotes || slices.ContainsFunc(values, r.in)
+	}
+	if !quotes {
 		return header
 	}
-	shown := make(http.Header, len(header))
-	for name, values := range header {
-		if r.inName(name) {
-			continue
-		}
-		for _, value := range values {
-			shown.Add(name, r.redact(value))
+	shown := header.Clone()
+	for _, values := range shown {
+		for i, value := range values {
+			values[i] = r.redact(value)
 		}
 	}
-	shown.Del("Content-Encoding")
-	shown.Del("Location")
 	return shown
 }
 
-// inHeader reports whether redactHeader has something to do, which is rare.
-func (r redactor) inHeader(header http.Header) bool {
-	for name, values := range header {
-		if name == "Content-Encoding" || name == "Location" || r.inName(name) || slices.ContainsFunc(values, r.in) {
-			return true
-		}
-	}
-	return false
-}
+var errNoCause = errors.New("the transport returned an error without a cause")
 
-// inName reports whether the name of a header field quotes a secret. net/http changes the case of names.
-func (r redactor) inName(name string) bool {
-	return slices.ContainsFunc(r, func(secret string) bool {
-		return len(secret) <= len(name) && redactor{strings.ToLower(secret)}.in(strings.ToLower(name))
-	})
-}
-
-var (
-	// protocolError matches the errors in which net/http quotes a response that it could not read.
-	protocolError = regexp.MustCompile(`malformed|connection broken|GOAWAY|[tT]railer|header|http2|bad Content-Length|transfer encoding`)
-	quotation     = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|(MIME header (?:initial )?line: )(?s:.*)`) // Go 1.25 does not quote the line
-	errNoCause    = errors.New("the transport returned an error without a cause")
-)
-
-// cause returns err without each *url.Error around it, whose URL is secret. If the rest quotes a secret or a server, it
-// returns a redactedError in its place.
-func (r redactor) cause(err error) error {
+// withoutSecrets returns err without each *url.Error around it, whose URL is secret. If the rest shows a secret, it returns
+// a redactedError in its place.
+func (r redactor) withoutSecrets(err error) error {
 	for urlErr := (*url.Error)(nil); errors.As(err, &urlErr); {
 		if urlErr == nil || urlErr.Err == nil {
 			return errNoCause
 		}
 		err = urlErr.Err
 	}
-	text := err.Error()
-	shown := text
-	if protocolError.MatchString(text) {
-		shown = quotation.ReplaceAllString(text, `${1}"…"`) // what a server wrote may be a phone, or half a secret
-	}
-	if shown == text && !r.inError(err) {
+	if !r.inError(err) {
 		return err
 	}
 	return &redactedError{
-		text:    r.redact(shown),
-		matches: func(target error) bool { return errors.Is(err, target) },
-		timeout: isTimeout(err),
+		text:      r.redact(err.Error()),
+		matches:   func(target error) bool { return errors.Is(err, target) },
+		timeout:   isTimeout(err),
+		untrusted: isUntrusted(err),
 	}
 }
 
-// inError reports whether err, or an error that it wraps, shows a secret.
+// inError reports whether err, or an error that it wraps, shows a secret. A transport may keep the URL in a field that
+// only %+v prints.
 func (r redactor) inError(err error) bool {
 	if err == nil {
 		return false
@@ -171,12 +184,13 @@ func (r redactor) inError(err error) bool {
 	return false
 }
 
-// A redactedError stands for an error that quotes a secret or a server. It matches what that error matches, but errors.As
-// does not find that error.
+// A redactedError stands for an error that shows a secret. It matches what that error matches, but errors.As does not find
+// that error.
 type redactedError struct {
-	text    string
-	matches func(error) bool // errors.Is of that error, which stays where no printer looks
-	timeout bool
+	text      string
+	matches   func(error) bool // errors.Is of that error, which stays where no printer looks
+	timeout   bool
+	untrusted bool // that error is a certificate that does not verify
 }
 
 func (e *redactedError) Error() string        { return e.text }

@@ -2,26 +2,24 @@ package zapi
 
 import (
 	"bytes"
+	"compress/flate"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
+	"io"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 )
 
-// A response is an HTTP response whose body has been read.
-type response struct {
-	status int
-	header http.Header
-	body   []byte
-	err    error // why the body cannot be used: errTooLarge or errBadGzip
-}
-
-// A decoder reads what a call returns from a successful response, or returns what is wrong with it.
-type decoder func(members) error
+const maxResponseBody = 1 << 20 // bytes, after decompression; tens of thousands of contacts fit
 
 var (
+	errTooLarge      = errors.New("the body is larger than 1 MiB")
+	errEncoded       = errors.New("the body is compressed, although no compression was asked for")
+	errNotGzip       = errors.New("the body is not gzip, although its header says so")
 	errNotObject     = errors.New("the body is not one JSON object")
 	errRepeated      = errors.New("the body repeats a member")
 	errNoSuccess     = errors.New("success is missing or not a boolean")
@@ -29,80 +27,137 @@ var (
 	errErrorInBody   = errors.New("status 200 with an error in the body")
 	errRedirect      = errors.New("redirects are not followed")
 	errNot200        = errors.New("the documented status is 200")
+	errForeign       = errors.New("the response is a page of a proxy or firewall, not the API's")
 )
 
-// decodeSuccess accepts the documented {"success": true}.
-func decodeSuccess(m members) error {
-	if string(m["success"]) != "true" {
+// A response is an HTTP response whose body has been read.
+type response struct {
+	status int
+	header http.Header
+	body   []byte // without secrets
+	err    error  // why the body cannot be used: errTooLarge, errEncoded or errNotGzip
+}
+
+// An answer is a response, parsed.
+type answer struct {
+	response
+
+	members       members // nil unless the body is one JSON object
+	code, message string  // its "error" and "message"
+	err           error   // why the body is not one JSON object that says one thing
+}
+
+// An acceptor decides about a 2xx: it reads what the call returns, or returns the kind of the failure and, in words of this
+// package, what is wrong.
+type acceptor func(answer) (kind, reason error)
+
+// decodeResponse returns nil for a success, and otherwise an *APIError.
+func decodeResponse(op string, resp response, accept acceptor, redactor redactor) *APIError {
+	a := parseAnswer(resp)
+	kind, reason := judge(a, accept)
+	if kind == nil {
+		return nil
+	}
+	e := &APIError{
+		Op:         op,
+		StatusCode: resp.status,
+		Code:       shorten(redactor.redact(a.code), maxErrorPart),
+		Message:    shorten(redactor.redact(a.message), maxErrorPart),
+		RetryAfter: retryAfter(resp.header.Get("Retry-After")),
+		Body:       resp.body[:min(len(resp.body), maxErrorBody)],
+		kind:       kind,
+	}
+	if reason != nil {
+		e.reason = reason.Error()
+	}
+	return e
+}
+
+// judge returns the kind of the failure, nil for a success, and what is wrong if the response itself does not say it.
+//
+// Between a program and the API stand proxies and firewalls. Their 401, 403 and 404 are pages; those of the API are JSON, or
+// empty. A page reports nothing about the credentials or the instance: the next minute, the same call may succeed.
+func judge(a answer, accept acceptor) (kind, reason error) {
+	switch {
+	case a.status >= 200 && a.status < 300:
+		return accept(a)
+	case a.status >= 300 && a.status < 400:
+		return ErrUnexpectedResponse, errRedirect
+	}
+	kind = kindOf(a.status, a.code, a.message)
+	if errors.Is(kind, ErrUnexpectedResponse) {
+		return kind, errNot200
+	}
+	if (errors.Is(kind, ErrUnauthorized) || errors.Is(kind, ErrNotFound)) && a.members == nil && (a.response.err != nil || len(bytes.TrimSpace(a.body)) > 0) {
+		return ErrUnexpectedResponse, errForeign
+	}
+	return kind, nil
+}
+
+// acceptSuccess accepts the documented {"success": true}.
+func acceptSuccess(a answer) (kind, reason error) {
+	return acceptObject(a, func(m members) error {
+		if string(m["success"]) != "true" {
+			return errNoSuccess
+		}
+		return nil
+	})
+}
+
+// checkSuccess returns an error if success is there and not true, for the calls that are not documented to return it.
+func checkSuccess(m members) error {
+	if success, ok := m["success"]; ok && string(success) != "true" {
 		return errNoSuccess
 	}
 	return nil
 }
 
-// decodeResponse returns nil for the documented response, and otherwise an *APIError.
-func decodeResponse(op string, resp response, decode decoder, redactor redactor) *APIError {
-	m, err := parseResponse(resp)
-	code, message := textOf(m["error"]), textOf(m["message"])
-	kind := kindOf(resp.status, code)
+// acceptObject accepts a 200 with one JSON object that reports no failure and that read accepts.
+func acceptObject(a answer, read func(members) error) (kind, reason error) {
+	kind = kindOfText(a.code, a.message)
 	switch {
-	case resp.status >= 300 && resp.status < 400:
-		err = errRedirect
-	case resp.status >= 400:
-		err = nil // the status is enough
-	case resp.status != http.StatusOK:
-		err = errNot200
-	case err != nil:
-		kind = ErrUnexpectedResponse
-	case kind != nil: // kindOf knows the text of the error
-	case string(m["success"]) == "false":
-		kind = ErrRejected
-		if code == "" && message == "" {
-			err = errNotSuccessful
-		}
-	case code != "":
-		kind, err = ErrUnexpectedResponse, errErrorInBody
-	default:
-		if err = decode(m); err == nil {
-			return nil
-		}
-		kind = ErrUnexpectedResponse
+	case a.status != http.StatusOK:
+		return ErrUnexpectedResponse, errNot200
+	case a.err != nil:
+		return ErrUnexpectedResponse, a.err
+	case kind != nil:
+		return kind, nil
+	case string(a.members["success"]) == "false" && a.code == "" && a.message == "":
+		return ErrRejected, errNotSuccessful
+	case string(a.members["success"]) == "false":
+		return ErrRejected, nil
+	case a.code != "":
+		return ErrUnexpectedResponse, errErrorInBody
 	}
-	reason := ""
-	if err != nil {
-		reason = err.Error()
+	if reason = read(a.members); reason != nil {
+		return ErrUnexpectedResponse, reason
 	}
-	body := redactor.redact(string(resp.body))
-	return &APIError{
-		Op:         op,
-		StatusCode: resp.status,
-		Code:       shorten(redactor.redact(code), maxErrorPart),
-		Message:    shorten(redactor.redact(message), maxErrorPart),
-		RetryAfter: retryAfter(resp.header.Get("Retry-After")),
-		Body:       []byte(body[:min(len(body), maxErrorBody)]),
-		kind:       kind,
-		reason:     reason,
-	}
+	return nil, nil
 }
 
 // documented is the response to nearly every call, parsed once.
 var documented = members{"success": json.RawMessage("true")}
 
-// parseResponse returns the members of the one JSON object that a body must be.
-func parseResponse(resp response) (members, error) {
+// parseAnswer parses the one JSON object that a body should be.
+func parseAnswer(resp response) answer {
+	a := answer{response: resp, err: resp.err}
 	switch {
 	case resp.err != nil:
-		return nil, resp.err
+		return a
 	case string(resp.body) == `{"success":true}`, string(resp.body) == `{"success": true}`:
-		return documented, nil
+		a.members = documented
+		return a
 	}
-	m, repeated, err := parseObject(bytes.TrimPrefix(resp.body, byteOrderMark))
+	var repeated []string
+	a.members, repeated, a.err = parseObject(bytes.TrimPrefix(resp.body, byteOrderMark))
+	a.code, a.message = textOf(a.members["error"]), textOf(a.members["message"])
 	for _, name := range repeated {
 		switch name {
-		case "success", "error", "message", "disallowedContacts":
-			return m, errRepeated
+		case "success", "error", "message", "disallowedContacts", "connected", "smartphoneConnected":
+			a.err = errRepeated
 		}
 	}
-	return m, err
+	return a
 }
 
 var byteOrderMark = []byte("\ufeff")
@@ -173,4 +228,39 @@ func parseObject(data []byte) (m members, repeated []string, err error) {
 		m[name] = value
 	}
 	return m, repeated, nil
+}
+
+// readBody reads at most [maxResponseBody] bytes. The error is nil only if the body ended within that limit. size is the
+// Content-Length, which may be wrong or -1.
+func readBody(body io.Reader, size int64) ([]byte, error) {
+	if size < 0 {
+		size = bytes.MinRead
+	}
+	text := make([]byte, 0, min(size, maxResponseBody)+1) // the last byte is for the read that meets the end
+	for {
+		n, err := body.Read(text[len(text):cap(text)])
+		text = text[:len(text)+n]
+		switch {
+		case len(text) > maxResponseBody:
+			return nil, errTooLarge
+		case err == io.EOF:
+			return text, nil
+		case err != nil && isBadGzip(err):
+			return nil, errNotGzip
+		case err != nil:
+			return nil, err
+		case len(text) == cap(text):
+			text = slices.Grow(text, len(text)) // twice as long
+		}
+	}
+}
+
+// isBadGzip reports whether err is that of a transport that could not decompress a body.
+func isBadGzip(err error) bool {
+	return errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, new(flate.CorruptInputError))
+}
+
+// isBadContent reports whether err, from readBody, is a fault of the content and not of the network.
+func isBadContent(err error) bool {
+	return errors.Is(err, errTooLarge) || errors.Is(err, errEncoded) || errors.Is(err, errNotGzip)
 }

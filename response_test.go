@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -19,6 +20,7 @@ import (
 
 func TestResponses(t *testing.T) {
 	t.Parallel()
+	const foreign = "the response is a page of a proxy or firewall, not the API's"
 	const html = "<html><body><h1>502 Bad Gateway</h1></body></html>"
 	tests := []struct {
 		name     string
@@ -81,7 +83,26 @@ func TestResponses(t *testing.T) {
 		{"a value that is not allowed with 200", 200, `{"success":false,"error":"NONE not allowed"}`, zapi.ErrRejected, "rejected: NONE not allowed"},
 		{"invalid phone", 400, `{"error":"Invalid phone"}`, errOfNoKind, "400 Bad Request: Invalid phone"},
 		{"unauthorized", 401, ``, zapi.ErrUnauthorized, "401 Unauthorized"},
-		{"forbidden by a proxy", 403, html, zapi.ErrUnauthorized, "403 Forbidden"},
+		{"unauthorized, with spaces", 401, " \r\n", zapi.ErrUnauthorized, "401 Unauthorized"},
+		{"forbidden", 403, `{"error":"Forbidden"}`, zapi.ErrUnauthorized, "403 Forbidden: Forbidden"},
+		{"forbidden with an object that says nothing", 403, `{}`, zapi.ErrUnauthorized, "403 Forbidden"},
+		{"unauthorized by a login page", 401, html, zapi.ErrUnexpectedResponse, "401 Unauthorized: " + foreign},
+		{"forbidden by a proxy", 403, html, zapi.ErrUnexpectedResponse, "403 Forbidden: " + foreign},
+		{"forbidden by a firewall", 403, "error code: 1020", zapi.ErrUnexpectedResponse, "403 Forbidden: " + foreign},
+		{"forbidden with two objects", 403, `{"error":"Forbidden"}{}`, zapi.ErrUnexpectedResponse, "403 Forbidden: " + foreign},
+		{"forbidden with a list", 403, `["Forbidden"]`, zapi.ErrUnexpectedResponse, "403 Forbidden: " + foreign},
+		{"forbidden with a string", 403, `"Forbidden"`, zapi.ErrUnexpectedResponse, "403 Forbidden: " + foreign},
+		{"not found by a proxy", 404, html, zapi.ErrUnexpectedResponse, "404 Not Found: " + foreign},
+		{"not found without a body", 404, ``, zapi.ErrNotFound, "404 Not Found"},
+		{"method not allowed, with a page", 405, html, zapi.ErrMethodNotAllowed, "405 Method Not Allowed"},
+		{"unsupported media type, with a page", 415, html, zapi.ErrUnsupportedMediaType, "415 Unsupported Media Type"},
+		{"bad request, with a page", 400, html, errOfNoKind, "400 Bad Request"},
+		{"not connected", 200, `{"error":"You are not connected."}`, zapi.ErrNotConnected, "not connected: You are not connected."},
+		{"not connected, success false", 200, `{"success":false,"message":"you need to restore the session"}`, zapi.ErrNotConnected, "not connected: you need to restore the session"},
+		{"not connected, bad request", 400, `{"error":"You are not connected."}`, zapi.ErrNotConnected, "400 Bad Request: You are not connected."},
+		{"not connected, server error", 500, `{"error":"x","message":"YOU ARE NOT CONNECTED"}`, zapi.ErrNotConnected, "500 Internal Server Error: x: YOU ARE NOT CONNECTED"},
+		{"not connected, forbidden", 403, `{"error":"You are not connected."}`, zapi.ErrUnauthorized, "403 Forbidden: You are not connected."},
+		{"not connected within a longer text", 400, `{"error":"You are not connected. Sorry."}`, errOfNoKind, "400 Bad Request: You are not connected. Sorry."},
 		{"not found", 404, `{"error":"Instance not found"}`, zapi.ErrNotFound, "404 Not Found: Instance not found"},
 		{"method not allowed", 405, ``, zapi.ErrMethodNotAllowed, "405 Method Not Allowed"},
 		{"conflict", 409, `{"success":true}`, errOfNoKind, "409 Conflict"},
@@ -91,6 +112,13 @@ func TestResponses(t *testing.T) {
 		{"bad gateway", 502, html, zapi.ErrUnavailable, "502 Bad Gateway"},
 		{"unavailable", 503, `[]`, zapi.ErrUnavailable, "503 Service Unavailable"},
 		{"status of its own", 599, ``, zapi.ErrUnavailable, "status 599"},
+		{"no status", 0, ``, zapi.ErrUnexpectedResponse, "status 0: the documented status is 200"},
+		{"below every status", 99, `{"success":true}`, zapi.ErrUnexpectedResponse, "status 99: the documented status is 200"},
+		{"informational", 102, `{"success":true}`, zapi.ErrUnexpectedResponse, "102 Processing: the documented status is 200"},
+		{"above every status", 600, `{"success":true}`, zapi.ErrUnexpectedResponse, "status 600: the documented status is 200"},
+		{"far above every status", 999, ``, zapi.ErrUnexpectedResponse, "status 999: the documented status is 200"},
+		{"request timeout", 408, ``, errOfNoKind, "408 Request Timeout"},
+		{"too early", 425, ``, errOfNoKind, "425 Too Early"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -124,30 +152,69 @@ func TestResponseDetails(t *testing.T) {
 	assert.Equal(t, "check it", apiErr.Message)
 }
 
-func TestRetryAfter(t *testing.T) {
+// A list is as strict about success as a setting, where it is there.
+func TestSuccessBesideAList(t *testing.T) {
 	t.Parallel()
-	tests := []struct {
-		name, header string
-		min, max     time.Duration
-	}{
-		{"none", "", 0, 0},
-		{"seconds", "120", 2 * time.Minute, 2 * time.Minute},
-		{"date", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat), 59 * time.Minute, time.Hour},
-		{"date in the past", "Mon, 02 Jan 2006 15:04:05 GMT", 0, 0},
-		{"negative", "-1", 0, 0},
-		{"beyond all measure", "99999999999999999999", math.MaxInt64, math.MaxInt64},
-		{"seconds that overflow nanoseconds", "10000000000", math.MaxInt64, math.MaxInt64},
-		{"words", "soon", 0, 0},
+	const list = `"disallowedContacts":["554411111111"]`
+	const reason = "zapi: privacy/disallowed-contacts: unexpected response: success is missing or not a boolean"
+	tests := []struct{ name, body, want string }{
+		{"absent", `{` + list + `}`, ""},
+		{"true", `{"success":true,` + list + `}`, ""},
+		{"false", `{"success":false,` + list + `}`, "zapi: privacy/disallowed-contacts: rejected: success is false"},
+		{"text", `{"success":"true",` + list + `}`, reason},
+		{"null", `{"success":null,` + list + `}`, reason},
+		{"0", `{"success":0,` + list + `}`, reason},
+		{"1", `{"success":1,` + list + `}`, reason},
+		{"object", `{"success":{},` + list + `}`, reason},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			header := http.Header{"Retry-After": {tt.header}}
-			err := setOnline(t.Context(), newClient(t, responding(429, "").HeaderSet(header)))
-			var apiErr *zapi.APIError
-			require.ErrorAs(t, err, &apiErr)
-			assert.GreaterOrEqual(t, apiErr.RetryAfter, tt.min)
-			assert.LessOrEqual(t, apiErr.RetryAfter, tt.max)
+			contacts, err := newClient(t, responding(200, tt.body)).DisallowedContacts(t.Context(), zapi.BlacklistPhoto)
+			if tt.want != "" {
+				require.EqualError(t, err, tt.want)
+				assert.Nil(t, contacts)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, []string{"554411111111"}, contacts)
+		})
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	in := func(d time.Duration) func() string {
+		return func() string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
+	}
+	text := func(value string) func() string { return func() string { return value } }
+	tests := []struct {
+		name   string
+		header func() string
+		want   time.Duration
+	}{
+		{"none", text(""), 0},
+		{"seconds", text("120"), 2 * time.Minute},
+		{"zero", text("0"), 0},
+		{"date", in(time.Hour), time.Hour},
+		{"date that is now", in(0), 0},
+		{"date in the past", in(-time.Hour), 0},
+		{"negative", text("-1"), 0},
+		{"beyond all measure", text("99999999999999999999"), math.MaxInt64},
+		{"seconds that overflow nanoseconds", text("10000000000"), math.MaxInt64},
+		{"fraction", text("1.5"), 0},
+		{"words", text("soon"), 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { // its clock stands still
+				header := http.Header{"Retry-After": {tt.header()}}
+				err := setOnline(t.Context(), newClient(t, responding(429, "").HeaderSet(header)))
+				var apiErr *zapi.APIError
+				require.ErrorAs(t, err, &apiErr)
+				assert.Equal(t, tt.want, apiErr.RetryAfter)
+			})
 		})
 	}
 }

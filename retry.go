@@ -2,8 +2,11 @@ package zapi
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -64,12 +67,33 @@ func (p RetryPolicy) backoff(n int) time.Duration {
 	return p.MinWait + rand.N(longest-p.MinWait+1)
 }
 
-// isRetryable reports whether the same request may succeed later, after a response with this status.
+// isRetryable reports whether another attempt may succeed within seconds, after a response with this status. The body that
+// came with it does not matter, as a proxy may have written it. 520 to 530, of a CDN whose origin is away, are not tried
+// again: they last for minutes.
 func isRetryable(status int) bool {
 	switch status {
-	case http.StatusTooManyRequests, http.StatusInternalServerError,
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
 	}
 	return false
+}
+
+// A networkError is a failure that another attempt may avoid. Errors of middleware are not wrapped in it.
+type networkError struct{ error }
+
+func (e networkError) Unwrap() error { return e.error }
+
+// classify wraps an error of the transport in a networkError if another attempt may avoid it.
+func classify(err error, req *http.Request) error {
+	var refused proxyError
+	switch {
+	case isUntrusted(err): // an attack or a mistake: another attempt would meet it again
+		return err
+	case errors.As(err, &refused) && !refused.temporary():
+		return err
+	case strings.HasPrefix(err.Error(), "no responder found"): // httpmock, for a request that a test did not expect
+		return fmt.Errorf("%w: %s %s", err, req.Method, req.URL.Path)
+	}
+	return networkError{err}
 }

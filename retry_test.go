@@ -17,11 +17,16 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/jarcoal/httpmock"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/zapi-go/zapi"
 )
+
+func encoded(status int) httpmock.Responder {
+	return responding(status, "not packed at all").HeaderSet(http.Header{"Content-Encoding": {"br"}})
+}
 
 func TestWhatIsTriedAgain(t *testing.T) {
 	t.Parallel()
@@ -36,7 +41,7 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		{"refused", failing(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}), true, "nothing was sent"},
 		{"reset", failing(&net.OpError{Op: "read", Err: syscall.ECONNRESET}), true, "setting a value twice does no harm"},
 		{"closed by the server", failing(io.EOF), true, "an idle connection that the server just closed"},
-		{"closed by a server of HTTP/2", failing(errors.New(`http2: server sent GOAWAY and closed the connection; LastStreamID=1, ErrCode=NO_ERROR, debug=""`)), true, "a quotation is removed, and it stays an error of the network"},
+		{"closed by a server of HTTP/2", failing(errors.New(`http2: server sent GOAWAY and closed the connection; LastStreamID=1, ErrCode=NO_ERROR, debug=""`)), true, "it is an error of the network"},
 		{"truncated", cut, true, "the response may have said success"},
 		{"attempt timeout", hanging, true, "the next attempt may be faster"},
 		{"429", status(429), true, "it says so"},
@@ -50,16 +55,28 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		{"403", status(403), false, "likewise"},
 		{"404", status(404), false, "likewise"},
 		{"405", status(405), false, "likewise"},
-		{"408", status(408), false, "other 4xx"},
+		{"408", status(408), true, "the server waited for a request, and asks for it again"},
+		{"409", status(409), false, "other 4xx"},
 		{"415", status(415), false, "likewise"},
+		{"425", status(425), true, "too early asks for it again"},
+		{"520", status(520), false, "the origin of a CDN is away, which takes minutes"},
+		{"530", status(530), false, "likewise"},
+		{"599", status(599), false, "no status that is known to pass"},
 		{"302", status(302), false, "redirects are a wrong base URL"},
 		{"307", status(307), false, "likewise"},
 		{"success false", step(responding(200, `{"success":false}`)), false, "the API decided"},
 		{"unexpected 200", step(responding(200, `<html>`)), false, "something else responds there"},
 		{"201", status(201), false, "likewise"},
 		{"too large", large, false, "would be as large again"},
-		{"too large 503", step(responding(503, strings.Repeat(" ", 2<<20))), false, "would be as large again"},
-		{"no gzip", step(responding(200, "not packed at all").HeaderSet(http.Header{"Content-Encoding": {"gzip"}})), false, "whole but wrong"},
+		{"too large 403", step(responding(403, strings.Repeat(" ", 2<<20))), false, "the status decides"},
+		{"too large 429", step(responding(429, strings.Repeat(" ", 2<<20))), true, "the status decides"},
+		{"too large 503", step(responding(503, strings.Repeat(" ", 2<<20))), true, "the status decides"},
+		{"encoded 200", step(encoded(200)), false, "complete but wrong"},
+		{"encoded 400", step(encoded(400)), false, "the status decides"},
+		{"encoded 408", step(encoded(408)), true, "the status decides"},
+		{"encoded 502", step(encoded(502)), true, "the status decides"},
+		{"a page with 403", step(responding(403, "<html>")), false, "a firewall does not change its mind in seconds"},
+		{"a page with 503", step(responding(503, "<html>")), true, "the status decides"},
 		{"certificate", untrusted, false, "an attacker or a mistake, and neither passes"},
 	}
 	for _, tt := range tests {

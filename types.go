@@ -1,6 +1,8 @@
 package zapi
 
 import (
+	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -24,7 +26,7 @@ func (v Visibility) Valid() bool { return visibilities.has(v) }
 // MarshalText returns the wire form of v, nothing for the zero value, or a [*ValidationError] for any other value.
 func (v Visibility) MarshalText() ([]byte, error) { return visibilities.marshal(v, "Visibility") }
 
-// UnmarshalText sets v from its wire form. It returns a [*ValidationError] for any other text.
+// UnmarshalText sets v from its wire form, or to the zero value from no text. It returns a [*ValidationError] for any other text.
 func (v *Visibility) UnmarshalText(text []byte) error {
 	return visibilities.unmarshal(v, "Visibility", text)
 }
@@ -48,7 +50,7 @@ func (v OnlineVisibility) MarshalText() ([]byte, error) {
 	return onlineVisibilities.marshal(v, "OnlineVisibility")
 }
 
-// UnmarshalText sets v from its wire form. It returns a [*ValidationError] for any other text.
+// UnmarshalText sets v from its wire form, or to the zero value from no text. It returns a [*ValidationError] for any other text.
 func (v *OnlineVisibility) UnmarshalText(text []byte) error {
 	return onlineVisibilities.unmarshal(v, "OnlineVisibility", text)
 }
@@ -73,7 +75,7 @@ func (p GroupAddPermission) MarshalText() ([]byte, error) {
 	return groupAddPermissions.marshal(p, "GroupAddPermission")
 }
 
-// UnmarshalText sets p from its wire form. It returns a [*ValidationError] for any other text.
+// UnmarshalText sets p from its wire form, or to the zero value from no text. It returns a [*ValidationError] for any other text.
 func (p *GroupAddPermission) UnmarshalText(text []byte) error {
 	return groupAddPermissions.unmarshal(p, "GroupAddPermission", text)
 }
@@ -95,7 +97,7 @@ func (r ReadReceipts) Valid() bool { return readReceipts.has(r) }
 // MarshalText returns the wire form of r, nothing for the zero value, or a [*ValidationError] for any other value.
 func (r ReadReceipts) MarshalText() ([]byte, error) { return readReceipts.marshal(r, "ReadReceipts") }
 
-// UnmarshalText sets r from its wire form. It returns a [*ValidationError] for any other text.
+// UnmarshalText sets r from its wire form, or to the zero value from no text. It returns a [*ValidationError] for any other text.
 func (r *ReadReceipts) UnmarshalText(text []byte) error {
 	return readReceipts.unmarshal(r, "ReadReceipts", text)
 }
@@ -123,7 +125,7 @@ func (d MessageDuration) MarshalText() ([]byte, error) {
 	return messageDurations.marshal(d, "MessageDuration")
 }
 
-// UnmarshalText sets d from its wire form. It returns a [*ValidationError] for any other text.
+// UnmarshalText sets d from its wire form, or to the zero value from no text. It returns a [*ValidationError] for any other text.
 func (d *MessageDuration) UnmarshalText(text []byte) error {
 	return messageDurations.unmarshal(d, "MessageDuration", text)
 }
@@ -149,7 +151,7 @@ func (s BlacklistScope) MarshalText() ([]byte, error) {
 	return blacklistScopes.marshal(s, "BlacklistScope")
 }
 
-// UnmarshalText sets s from its wire form. It returns a [*ValidationError] for any other text.
+// UnmarshalText sets s from its wire form, or to the zero value from no text. It returns a [*ValidationError] for any other text.
 func (s *BlacklistScope) UnmarshalText(text []byte) error {
 	return blacklistScopes.unmarshal(s, "BlacklistScope", text)
 }
@@ -173,7 +175,7 @@ func (a BlacklistAction) MarshalText() ([]byte, error) {
 	return blacklistActions.marshal(a, "BlacklistAction")
 }
 
-// UnmarshalText sets a from its wire form. It returns a [*ValidationError] for any other text.
+// UnmarshalText sets a from its wire form, or to the zero value from no text. It returns a [*ValidationError] for any other text.
 func (a *BlacklistAction) UnmarshalText(text []byte) error {
 	return blacklistActions.unmarshal(a, "BlacklistAction", text)
 }
@@ -198,7 +200,7 @@ func Allow(phone string) BlacklistChange {
 	return BlacklistChange{Action: BlacklistRemove, Phone: phone}
 }
 
-// A BlacklistDiff is what [Client.ReplaceBlacklist] changed. Each contact is in its wire form.
+// A BlacklistDiff is what [Client.ReplaceBlacklist] changed, or would change. Each contact is in its wire form.
 type BlacklistDiff struct {
 	Added, Removed []string
 }
@@ -213,8 +215,15 @@ func (e enum[T]) check(op, field string, value T) error {
 	if e.has(value) {
 		return nil
 	}
-	return &ValidationError{op, field, e.rule()}
+	reason := e.rule()
+	if harmless.MatchString(string(value)) {
+		reason += fmt.Sprintf(", not %q", value)
+	}
+	return &ValidationError{op, field, reason}
 }
+
+// harmless matches an unknown value that an error may quote: it is neither a phone nor a secret.
+var harmless = regexp.MustCompile(`^[A-Za-z_-]{1,40}$`)
 
 func (e enum[T]) rule() string {
 	names := make([]string, len(e))
@@ -235,7 +244,12 @@ func (e enum[T]) marshal(value T, typeName string) ([]byte, error) {
 	return []byte(value), nil
 }
 
+// unmarshal accepts no text for the zero value, which marshal writes so. It is still refused when it is used.
 func (e enum[T]) unmarshal(dst *T, typeName string, text []byte) error {
+	if len(text) == 0 {
+		*dst = ""
+		return nil
+	}
 	if err := e.check("", typeName, T(text)); err != nil {
 		return err
 	}

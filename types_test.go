@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"flag"
 	"io"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -34,22 +36,49 @@ func testEnum[T interface {
 			require.NoError(t, P(&got).UnmarshalText([]byte(want)))
 			assert.Equal(t, want, got)
 		}
-		zero, err := any(T("")).(encoding.TextMarshaler).MarshalText()
-		require.NoError(t, err)
-		assert.Empty(t, zero)
-		for _, text := range []string{"", "UNKNOWN", string(allowed[0]) + " ", " " + string(allowed[0]), string(allowed[0]) + "x"} {
-			assert.False(t, T(text).Valid(), "%q", text)
-			if text != "" {
-				_, err := any(T(text)).(encoding.TextMarshaler).MarshalText()
-				require.ErrorIs(t, err, zapi.ErrInvalidArgument, "%q", text)
+		for text, quoted := range unknownValues(string(allowed[0])) {
+			want := "zapi: " + name + ": must be one of " + refusal
+			if quoted {
+				want += ", not " + strconv.Quote(text)
 			}
-			got := allowed[0]
-			err := P(&got).UnmarshalText([]byte(text))
+			assert.False(t, T(text).Valid(), "%q", text)
+			_, err := any(T(text)).(encoding.TextMarshaler).MarshalText()
 			require.ErrorIs(t, err, zapi.ErrInvalidArgument, "%q", text)
-			assert.EqualError(t, err, "zapi: "+name+": must be one of "+refusal)
+			require.EqualError(t, err, want)
+			got := allowed[0]
+			err = P(&got).UnmarshalText([]byte(text))
+			require.ErrorIs(t, err, zapi.ErrInvalidArgument, "%q", text)
+			assert.EqualError(t, err, want)
 			assert.Equal(t, allowed[0], got, "a refused text leaves the value alone")
 		}
 	})
+	t.Run(name+", zero value", func(t *testing.T) {
+		t.Parallel()
+		assert.False(t, T("").Valid(), "it is refused when it is used")
+		text, err := any(T("")).(encoding.TextMarshaler).MarshalText()
+		require.NoError(t, err)
+		assert.Empty(t, text)
+		got := allowed[0]
+		require.NoError(t, P(&got).UnmarshalText(text), "what was written can be read")
+		assert.Empty(t, got)
+	})
+}
+
+// unknownValues returns texts that are no value of any type, and whether an error may quote them.
+func unknownValues(allowed string) map[string]bool {
+	return map[string]bool{
+		"UNKNOWN":               true,
+		"Not_one-of-them":       true,
+		strings.Repeat("x", 40): true,
+		strings.Repeat("x", 41): false,
+		allowed + " ":           false,
+		" " + allowed:           false,
+		"two words":             false,
+		"days8":                 false, // digits may be a phone
+		"5544911111111":         false,
+		"NENHUM\u00c9":          false,
+		"line\n":                false,
+	}
 }
 
 func TestAllowedValues(t *testing.T) {
@@ -73,6 +102,12 @@ func TestAllowedValuesInJSONAndFlags(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(`{"LastSeen":"CONTACTS"}`), &config))
 	assert.Equal(t, zapi.VisibilityContacts, config.LastSeen)
 	require.ErrorIs(t, json.Unmarshal([]byte(`{"LastSeen":"FRIENDS"}`), &config), zapi.ErrInvalidArgument)
+	assert.Equal(t, zapi.VisibilityContacts, config.LastSeen)
+	require.NoError(t, json.Unmarshal([]byte(`{"LastSeen":""}`), &config), "as an empty environment variable")
+	assert.Empty(t, config.LastSeen)
+	written, err := json.Marshal(config)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(written, &config))
 
 	flags := flag.NewFlagSet("", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)

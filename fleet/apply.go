@@ -144,7 +144,7 @@ func (j *job) run(ctx context.Context) {
 		j.withoutPolicy(ctx, err)
 		return
 	}
-	wait, probe := j.account.health.admit(time.Now())
+	wait, probe := j.account.health.admit(w.fleet.clock.now())
 	if wait > 0 {
 		j.delivery.GiveBack(wait)
 		return
@@ -239,6 +239,7 @@ func (j *job) claim(ctx context.Context, probe bool) (claim status, seq uint64, 
 	if err != nil || !r.Cancelled.IsZero() || r.hold(j.order.Canary) != "" || !probe && j.account.health.isAway() {
 		return status{}, 0, deadline
 	}
+	w.fleet.clock.check(ctx) // the fence must not be too early
 	now := w.fleet.clock.now()
 	claim = claimed(j.status.status, j.order.order, j.order.seq, w.name, now, now.Add(w.applyTimeout), w.fleet.timing.grace)
 	deadline = time.Now().Add(w.applyTimeout)
@@ -262,7 +263,7 @@ func (j *job) apply(ctx context.Context, deadline time.Time, policy zapi.Policy)
 	if err != nil {
 		return resolverError{err}
 	}
-	client, err := j.worker.base.ForInstance(creds)
+	client, err := j.worker.api.Instance(creds)
 	if err != nil {
 		return err
 	}
@@ -272,7 +273,7 @@ func (j *job) apply(ctx context.Context, deadline time.Time, policy zapi.Policy)
 // outcome returns the status after an apply that ended with err, and tells everyone whom it concerns.
 func (j *job) outcome(ctx context.Context, claim status, err error, probe bool) status {
 	w, f, now := j.worker, failureOf(err), j.worker.fleet.clock.now()
-	away := j.account.health.report(time.Now(), probe, f)
+	away := j.account.health.report(now, probe, f, j.status.Since)
 	outcome := settled(claim, f, j.status.Fence, now, w.limits, away)
 	if outcome.State == Waiting {
 		if r, err := w.holds.of(ctx, j.order.order); err == nil && !r.Cancelled.IsZero() {
@@ -288,7 +289,7 @@ func (j *job) outcome(ctx context.Context, claim status, err error, probe bool) 
 	if err != nil {
 		w.fleet.log.WarnContext(ctx, "apply failed", "key", j.key, "rollout", j.order.Rollout, "state", outcome.State, "kind", outcome.Kind, "worker", w.name, "error", err)
 	}
-	if j.account.health.limits(time.Now(), j.key, f != nil && f.kind == kindRateLimit) {
+	if j.account.health.limits(now, j.key, f != nil && f.kind == kindRateLimit) {
 		if err := j.account.pacer.hold(ctx, outcome.NotBefore); err != nil {
 			w.warn(ctx, "cannot hold the pace", err, "account", j.account.name)
 		}

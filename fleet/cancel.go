@@ -37,7 +37,11 @@ func (f *Fleet) Cancel(ctx context.Context, name string) (int, error) {
 // takeBack settles the orders of a rollout that no worker has in hand. Of a worker and takeBack, whoever writes the status
 // first wins.
 func (f *Fleet) takeBack(ctx context.Context, name string) (int, error) {
-	return f.rewrite(ctx, func(i instance) bool {
+	instances, err := f.allInstances(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return f.rewrite(ctx, instances, func(i instance) bool {
 		return i.order.Rollout == name && (!i.hasStatus() || i.status.State == Waiting)
 	}, func(ctx context.Context, i instance) error {
 		s := takenBack(i.status.status, i.order.order, i.order.seq, f.clock.now())
@@ -66,15 +70,19 @@ func (f *Fleet) Retry(ctx context.Context, q Filter) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	instances, err := f.allInstances(ctx)
+	if err != nil {
+		return 0, err
+	}
 	now := f.clock.now()
-	return f.orderAgain(ctx, func(i instance) bool {
+	return f.orderAgain(ctx, instances, func(i instance) bool {
 		return q.matches(i.public(), now) && rollouts[i.order.Rollout].Cancelled.IsZero()
 	})
 }
 
 // orderAgain writes the orders of the instances that match again. Where there is a newer order, that one stays.
-func (f *Fleet) orderAgain(ctx context.Context, match func(instance) bool) (int, error) {
-	return f.rewrite(ctx, match, func(ctx context.Context, i instance) error {
+func (f *Fleet) orderAgain(ctx context.Context, instances []instance, match func(instance) bool) (int, error) {
+	return f.rewrite(ctx, instances, match, func(ctx context.Context, i instance) error {
 		_, err := f.store.Put(ctx, store.Orders, i.key, encode(i.order.order), i.order.seq)
 		return err
 	})
@@ -82,11 +90,7 @@ func (f *Fleet) orderAgain(ctx context.Context, match func(instance) bool) (int,
 
 // rewrite calls write for all instances that match, many at once, and returns how many it wrote. One that has changed since it
 // was read is left alone.
-func (f *Fleet) rewrite(ctx context.Context, match func(instance) bool, write func(context.Context, instance) error) (int, error) {
-	instances, err := f.allInstances(ctx)
-	if err != nil {
-		return 0, err
-	}
+func (f *Fleet) rewrite(ctx context.Context, instances []instance, match func(instance) bool, write func(context.Context, instance) error) (int, error) {
 	var written atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(writesInFlight)
@@ -105,6 +109,6 @@ func (f *Fleet) rewrite(ctx context.Context, match func(instance) bool, write fu
 			return engineError(ctx, "writing", err)
 		})
 	}
-	err = group.Wait()
+	err := group.Wait()
 	return int(written.Load()), err
 }

@@ -67,15 +67,23 @@ func (c *clock) measure(ctx context.Context) {
 
 const (
 	measureEvery = 30 * time.Second
-	jumpEvery    = time.Second
+	jumpEvery    = 5 * time.Second
 )
 
 // follow measures the clock until ctx is done.
 func (c *clock) follow(ctx context.Context) {
 	for last := time.Now(); ctx.Err() == nil; pause(ctx, jumpEvery) {
-		if c.jumped() || time.Since(last) > measureEvery {
+		c.check(ctx)
+		if time.Since(last) > measureEvery {
 			c.measure(ctx)
 			last = time.Now()
 		}
+	}
+}
+
+// check measures the clock if it has jumped.
+func (c *clock) check(ctx context.Context) {
+	if c.jumped() {
+		c.measure(ctx)
 	}
 }

@@ -67,6 +67,9 @@ func claimed(s status, o order, seq uint64, worker string, now, deadline time.Ti
 	if !s.names(o, seq) {
 		s = status{}
 	}
+	if now.Sub(latest(s.At, s.NotBefore)) > untriedFor {
+		s.Since, s.Unknown = time.Time{}, time.Time{} // it was held, or nobody worked: that time does not count
+	}
 	if s.Since.IsZero() {
 		s.Kind = "" // it is over, unless it is borne with
 	}
@@ -75,7 +78,7 @@ func claimed(s status, o order, seq uint64, worker string, now, deadline time.Ti
 	}
 	return status{
 		Version: format, Seq: seq, Rollout: o.Rollout, Number: o.Number, Policy: o.Policy, State: Applying, Attempts: s.Attempts,
-		Claims: s.Claims, Limited: s.Limited, Kind: s.Kind, Worker: worker, At: now, Fence: fence, Since: s.Since, Last: last,
+		Claims: s.Claims, Limited: s.Limited, Kind: s.Kind, Worker: worker, At: now, Fence: fence, Since: s.Since, Unknown: s.Unknown, Last: last,
 	}
 }
 
@@ -115,13 +118,15 @@ const (
 	backWithin    = 24 * time.Hour
 	knownWithin   = time.Hour
 	elsewhereWait = time.Minute
+	untriedFor    = 10 * time.Minute
 )
 
 // settled returns the status after an apply that ended with f. fence is the one found before the claim: that of a worker which
 // never wrote its outcome. isAway says that the API was away for the whole account, so that the order is not to blame.
 func settled(s status, f *failure, fence, now time.Time, l limits, isAway bool) status {
 	before := s
-	s.At, s.Claims, s.Limited, s.NotBefore, s.Kind, s.Error, s.Fence, s.Since = now, 0, 0, time.Time{}, "", "", time.Time{}, time.Time{}
+	s.At, s.Claims, s.Limited, s.NotBefore, s.Kind, s.Error, s.Fence = now, 0, 0, time.Time{}, "", "", time.Time{}
+	s.Since, s.Unknown = time.Time{}, time.Time{}
 	if fence.After(now) {
 		s.Fence = fence
 	}
@@ -141,7 +146,7 @@ func settled(s status, f *failure, fence, now time.Time, l limits, isAway bool) 
 	case f.kind == kindNotConnected:
 		wait = s.bearWith(before, connectWithin, l.minWait, l.maxWait)
 	case f.kind == kindElsewhere:
-		wait = s.bearWith(before, knownWithin, min(l.minWait, time.Second), min(l.maxWait, elsewhereWait))
+		wait = s.leave(before, min(l.minWait, time.Second), min(l.maxWait, elsewhereWait))
 	case f.kind == kindRateLimit:
 		if s.Limited = before.Limited + 1; s.Limited > freeLimited {
 			s.Attempts++
@@ -152,36 +157,58 @@ func settled(s status, f *failure, fence, now time.Time, l limits, isAway bool) 
 	case f.away && isAway:
 		wait = s.bearWith(before, backWithin, l.minWait, min(l.maxWait, longestProbe))
 	default:
+		if f.away {
+			s.since(before)
+		}
 		s.Attempts++
 		wait = l.wait(s.Attempts)
 	}
 	if s.State == Waiting && s.Attempts >= l.attempts && s.Attempts > before.Attempts {
 		s.State, s.Kind, s.Error = Parked, kindExhausted, f.kind+": "+s.Error
 	}
-	if s.State == Waiting {
-		s.NotBefore = now.Add(wait)
+	if s.State == Parked {
+		s.Since, s.Unknown = time.Time{}, time.Time{}
+		return s
 	}
+	s.NotBefore = now.Add(wait)
 	return s
 }
 
 // bearWith tries an order again without counting attempts, and parks it when it has failed in that way for so long. It waits
 // as long as it has waited already, so twice as long after each.
 func (s *status) bearWith(before status, within, minWait, maxWait time.Duration) time.Duration {
-	if s.Since = s.At; before.Kind == s.Kind && !before.Since.IsZero() {
-		s.Since = before.Since
-	}
+	s.since(before)
 	waited := s.At.Sub(s.Since)
 	if waited >= within {
 		s.State = Parked
-		switch s.Kind {
-		case kindNotConnected:
-		case kindElsewhere:
-			s.Kind, s.Error = kindNoInstance, "no worker has known it for an hour"
-		default:
+		if s.Kind != kindNotConnected {
 			s.Kind, s.Error = kindExhausted, s.Kind+": "+s.Error
 		}
 	}
 	return min(max(waited, minWait), maxWait)
+}
+
+// leave leaves an order to workers that know the instance, and parks it when there has been none for an hour. What those that do have
+// found out counts on.
+func (s *status) leave(before status, minWait, maxWait time.Duration) time.Duration {
+	if s.Unknown = s.At; !before.Unknown.IsZero() {
+		s.Unknown = before.Unknown
+	}
+	if !before.Since.IsZero() {
+		s.Kind, s.Since = before.Kind, before.Since
+	}
+	waited := s.At.Sub(s.Unknown)
+	if waited >= knownWithin {
+		s.State, s.Kind, s.Error = Parked, kindNoInstance, "no worker has known it for an hour"
+	}
+	return min(max(waited, minWait), maxWait)
+}
+
+// since sets when the order began to fail in this way. An API that is away shows itself in several.
+func (s *status) since(before status) {
+	if s.Since = s.At; !before.Since.IsZero() && (before.Kind == s.Kind || isAwayKind(before.Kind) && isAwayKind(s.Kind)) {
+		s.Since = before.Since
+	}
 }
 
 func latest(times ...time.Time) (last time.Time) {

@@ -97,7 +97,8 @@ func TestClaimed(t *testing.T) {
 		{"an earlier fence does not", status{Seq: 9, Fence: noon}, want},
 		{"what was applied before is kept", status{Seq: 9, Rollout: "q", Policy: "p0", State: Applied, At: noon.Add(-time.Hour)}, last},
 		{"and stays", status{Seq: 9, Rollout: "x", State: Parked, Last: last.Last}, last},
-		{"what is borne with stays", status{Seq: 10, Rollout: "r", Policy: "p", State: Waiting, Kind: kindNotConnected, Since: noon.Add(-time.Hour)}, since},
+		{"what is borne with stays", status{Seq: 10, Rollout: "r", Policy: "p", State: Waiting, Kind: kindNotConnected, At: noon.Add(-time.Minute), Since: noon.Add(-time.Hour)}, since},
+		{"unless it was not tried for long", status{Seq: 10, Rollout: "r", Policy: "p", State: Waiting, Kind: kindNotConnected, At: noon.Add(-time.Hour), Since: noon.Add(-2 * time.Hour)}, want},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -110,6 +111,15 @@ func apiError(op string, status int, retryAfter time.Duration) error {
 	return &zapi.APIError{Op: op, StatusCode: status, RetryAfter: retryAfter, Message: "5544911111111"}
 }
 
+// failed is the error of settings that failed.
+func failed(setting string, errs ...error) error {
+	e := &zapi.ApplyError{}
+	for _, err := range errs {
+		e.Failed = append(e.Failed, zapi.SettingError{Setting: setting, Err: err})
+	}
+	return e
+}
+
 func TestSettled(t *testing.T) {
 	t.Parallel()
 	const second = time.Second
@@ -117,7 +127,7 @@ func TestSettled(t *testing.T) {
 		attempts: 3, minWait: 8 * second, maxWait: time.Minute, settle: 10 * second,
 		random: func(int64) int64 { return 0 }, // none of the quarter
 	}
-	lost := &zapi.TransportError{Op: "privacy/photo", Err: errors.New("read 5544911111111: reset")}
+	lost := &zapi.TransportError{Op: "privacy/photo", Attempts: 1, Err: errors.New("read 5544911111111: reset")}
 	type want struct {
 		state     State
 		kind, err string
@@ -135,18 +145,18 @@ func TestSettled(t *testing.T) {
 		{"success", nil, 1, 0, want{state: Applied, attempts: 1}},
 		{"success while a dead worker's claim lasts", nil, 0, second, want{state: Applied, fence: second}},
 		{"success after it", nil, 0, -second, want{state: Applied}},
-		{"503", fmt.Errorf("photo: %w", apiError("privacy/photo", 503, 0)), 0, 0,
+		{"503", failed("photo", apiError("privacy/photo", 503, 0)), 0, 0,
 			want{Waiting, "unavailable", "photo: privacy/photo: 503", 1, 8 * second, 0}},
 		{"503 again", apiError("privacy/photo", 503, 0), 1, 0, want{Waiting, "unavailable", "privacy/photo: 503", 2, 16 * second, 0}},
 		{"503 once too often", apiError("privacy/photo", 503, 0), 2, 0, want{Parked, kindExhausted, "unavailable: privacy/photo: 503", 3, 0, 0}},
 		{"429", apiError("privacy/photo", 429, 0), 2, 0, want{Waiting, kindRateLimit, "privacy/photo: 429", 2, 8 * second, 0}},
 		{"429 with Retry-After", apiError("privacy/photo", 429, 7*second), 2, 0, want{Waiting, kindRateLimit, "privacy/photo: 429", 2, 7 * second, 0}},
 		{"429 with an absurd Retry-After", apiError("privacy/photo", 429, 9999*time.Hour), 0, 0, want{Waiting, kindRateLimit, "privacy/photo: 429", 0, time.Hour, 0}},
-		{"429 among others", errors.Join(apiError("privacy/photo", 503, 0), apiError("privacy/online", 429, 3*second), apiError("privacy/online", 429, 2*second)), 0, 0,
+		{"429 among others", failed("", apiError("privacy/photo", 503, 0), apiError("privacy/online", 429, 3*second), apiError("privacy/online", 429, 2*second)), 0, 0,
 			want{Waiting, kindRateLimit, "privacy/photo: 503; privacy/online: 429; privacy/online: 429", 0, 3 * second, 0}},
-		{"429 and no response", errors.Join(apiError("privacy/photo", 503, 0), lost, apiError("privacy/online", 429, 3*second)), 0, 0,
+		{"429 and no response", failed("", apiError("privacy/photo", 503, 0), lost, apiError("privacy/online", 429, 3*second)), 0, 0,
 			want{Waiting, kindRateLimit, "privacy/photo: 503; privacy/photo: no response; privacy/online: 429", 0, 3 * second, 10 * second}},
-		{"404 and no response", errors.Join(lost, apiError("privacy/online", 404, 0)), 0, 0,
+		{"404 and no response", failed("", lost, apiError("privacy/online", 404, 0)), 0, 0,
 			want{Parked, "not found", "privacy/photo: no response; privacy/online: 404", 1, 0, 10 * second}},
 		{"no response", lost, 0, 0, want{Waiting, "no response", "privacy/photo: no response", 1, 8 * second, 10 * second}},
 		{"no response, a later fence stays", lost, 0, time.Minute, want{Waiting, "no response", "privacy/photo: no response", 1, 8 * second, time.Minute}},
@@ -154,10 +164,10 @@ func TestSettled(t *testing.T) {
 		{"404", apiError("privacy/photo", 404, 0), 0, 0, want{Parked, "not found", "privacy/photo: 404", 1, 0, 0}},
 		{"405", apiError("privacy/photo", 405, 0), 0, 0, want{Parked, "method not allowed", "privacy/photo: 405", 1, 0, 0}},
 		{"415", apiError("privacy/photo", 415, 0), 0, 0, want{Parked, "unsupported media type", "privacy/photo: 415", 1, 0, 0}},
-		{"refused before sending", &zapi.ValidationError{Op: "ForInstance", Field: "Token", Reason: "must not be empty"}, 0, 0,
-			want{Parked, "invalid argument", "ForInstance: Token", 1, 0, 0}},
+		{"refused before sending", &zapi.ValidationError{Op: "Apply", Field: "Token", Reason: "must not be empty"}, 0, 0,
+			want{Parked, "invalid argument", "Apply: Token", 1, 0, 0}},
 		{"a redirect", apiError("privacy/photo", 302, 0), 0, 0, want{Waiting, "unexpected response", "privacy/photo: 302", 1, 8 * second, 0}},
-		{"400", apiError("privacy/photo", 400, 0), 0, 0, want{Waiting, "failed", "privacy/photo: 400", 1, 8 * second, 0}},
+		{"400", apiError("privacy/photo", 400, 0), 0, 0, want{Parked, "refused", "privacy/photo: 400", 1, 0, 0}},
 		{"an unknown instance", resolverError{ErrNoInstance}, 0, 0, want{Parked, "no instance", "", 1, 0, 0}},
 		{"the resolver could not log in", resolverError{fmt.Errorf("vault: %w", zapi.ErrUnauthorized)}, 0, 0, want{Waiting, "resolver", "", 1, 8 * second, 0}},
 		{"the resolver was throttled", resolverError{&zapi.APIError{Op: "vault/secret", StatusCode: 429, RetryAfter: time.Minute}}, 0, 0, want{Waiting, "resolver", "", 1, 8 * second, 0}},
@@ -165,7 +175,8 @@ func TestSettled(t *testing.T) {
 		{"an instance that others may know", resolverError{fmt.Errorf("vault: %w", ErrElsewhere)}, 0, 0, want{Waiting, "elsewhere", "", 0, second, 0}},
 		{"a number that is not connected", &zapi.APIError{Op: "privacy/photo", StatusCode: 200, Message: "you need to restore the session"}, 0, 0, want{Waiting, "not connected", "privacy/photo: not connected", 0, 8 * second, 0}},
 		{"a panic", panicked{"secret"}, 0, 0, want{Parked, "panic", "", 1, 0, 0}},
-		{"a setting that is none", fmt.Errorf("5544911111111: %w", apiError("privacy/photo", 500, 0)), 0, 0, want{Waiting, "unavailable", "privacy/photo: 500", 1, 8 * second, 0}},
+		{"an error of a middleware", errors.New("5544911111111"), 0, 0, want{Waiting, "failed", "", 1, 8 * second, 0}},
+		{"success is false", &zapi.APIError{Op: "privacy/photo", StatusCode: 200, Message: "5544911111111"}, 0, 0, want{Waiting, "rejected", "privacy/photo: success is false", 1, 8 * second, 0}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -191,8 +202,11 @@ func TestSettled(t *testing.T) {
 			if row.want.kind == kindRateLimit {
 				wanted.Limited = 1
 			}
-			if row.want.kind == kindElsewhere || row.want.kind == kindNotConnected {
+			if f := failureOf(row.err); row.want.state == Waiting && (f.away || f.kind == kindNotConnected) {
 				wanted.Since = noon
+			}
+			if row.want.kind == kindElsewhere {
+				wanted.Unknown = noon
 			}
 			assert.Equal(t, wanted, got)
 		})
@@ -288,7 +302,7 @@ func TestDescribeQuotesNobody(t *testing.T) {
 		Photo: &zapi.Audience{Visibility: zapi.VisibilityContactBlacklist, Except: []string{"5544911111111"}}, Online: zapi.OnlineAll,
 	})
 	require.ErrorContains(t, err, "5544911111111")
-	assert.Equal(t, "photo: privacy/disallowed-contacts: 400; online: privacy/online: 400", describe(err))
+	assert.Equal(t, "photo: privacy/disallowed-contacts: 400; online: privacy/online: 400", describe(settingsOf(err)))
 }
 
 func TestStatusAsItIsStored(t *testing.T) {

@@ -47,7 +47,7 @@ var defaultTiming = timing{
 	patience:   time.Minute,
 	held:       30 * time.Second,
 	sweepEvery: 5 * time.Minute,
-	sweepAge:   15 * time.Minute,
+	sweepAge:   time.Minute,
 	wall:       time.Now,
 	random:     rand.Int64N,
 }

@@ -80,6 +80,7 @@ type status struct {
 	NotBefore time.Time    `json:"b,omitzero"`
 	Fence     time.Time    `json:"f,omitzero"`  // until then an apply of this or another order may still be sending
 	Since     time.Time    `json:"d,omitzero"`  // when it began to fail with this kind, if that is borne with
+	Unknown   time.Time    `json:"u,omitzero"`  // since when workers have not known the instance
 	Last      *LastApplied `json:"y,omitempty"` // what was applied before this order; see [status.last]
 }
 

@@ -10,13 +10,15 @@ import (
 // An API that is away fails every order that it is asked for. Working through them would hold all calls of the worker, and
 // park by morning what an outage of a night has kept from being applied. So after so many outcomes in a row that say that the API is
 // away, the orders of the account are given back unclaimed, and one at a time is a probe, until one is answered. An
-// instance that is told to wait, on the other hand, says little about the others: the account is only held when several are.
+// order alone does not fail so often before it is parked, so it may also point to an API that nobody has heard of since it began to
+// fail. An instance that is told to wait, on the other hand, says little about the others: the account is only held when several are.
 type health struct {
 	mu      sync.Mutex
 	failed  int       // outcomes in a row that say that the API is away
 	probing bool      // an order is in flight to find out
 	next    time.Time // when another may be
 	wait    time.Duration
+	heard   time.Time  // when the API answered last
 	calls   []answered // the last ones, oldest first
 }
 
@@ -27,7 +29,8 @@ type answered struct {
 }
 
 const (
-	awayAfter       = 10
+	awayAfter       = 10 // outcomes in a row
+	awayFor         = 10 * time.Minute
 	shortestProbe   = 5 * time.Second
 	longestProbe    = time.Minute
 	lastCalls       = 100
@@ -70,8 +73,8 @@ func (h *health) abandon(probe bool) {
 	h.probing = false
 }
 
-// report counts an outcome, and reports whether the API is away.
-func (h *health) report(now time.Time, probe bool, f *failure) bool {
+// report counts an outcome, and reports whether the API is away. The order has failed in that way since then; zero for not at all.
+func (h *health) report(now time.Time, probe bool, f *failure, since time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if probe {
@@ -80,14 +83,15 @@ func (h *health) report(now time.Time, probe bool, f *failure) bool {
 	switch {
 	case f != nil && f.unsent:
 	case f == nil || !f.away:
-		h.failed, h.wait = 0, 0
+		h.failed, h.wait, h.heard = 0, 0, now
 	default:
 		if h.failed++; h.failed == awayAfter || probe {
 			h.wait = min(max(2*h.wait, shortestProbe), longestProbe)
 			h.next = now.Add(h.wait)
 		}
 	}
-	return h.failed >= awayAfter
+	unheard := !since.IsZero() && now.Sub(since) > awayFor && h.heard.Before(since)
+	return h.failed >= awayAfter || unheard
 }
 
 // limits reports whether 429s of several instances mean the whole account.

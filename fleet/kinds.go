@@ -4,22 +4,26 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/zapi-go/zapi"
 )
 
-// Kinds of failures that fleet names itself. The others are those of [kinds].
+// Kinds of failures that fleet names itself, or treats in a way of their own. The others are the words of [zapi.Kind].
 const (
+	kindPanic        = "panic"
 	kindPoison       = "poison"
 	kindExhausted    = "exhausted"
 	kindCancelled    = "cancelled"
-	kindRateLimit    = "rate limited"
-	kindNotConnected = "not connected"
+	kindResolver     = "resolver"
 	kindElsewhere    = "elsewhere"
 	kindNoInstance   = "no instance"
 	kindNoPolicy     = "no policy"
+	kindNotSent      = "not sent"
+	kindRateLimit    = "rate limited"
+	kindNotConnected = "not connected"
 )
 
 // A failure is what an error of the resolver or of Apply means.
@@ -33,53 +37,60 @@ type failure struct {
 	unsent bool          // the API was not asked
 }
 
-// kinds lists what errors match, in the order in which they count.
-var kinds = []struct {
-	matches             func(error) bool
-	kind                string
-	final, away, unsent bool
-}{
-	{isOf[panicked], "panic", true, false, true},
-	{is(ErrNoInstance), kindNoInstance, true, false, true},
-	{is(ErrElsewhere), kindElsewhere, false, false, true},
-	{is(zapi.ErrInvalidArgument), "invalid argument", true, false, true},
-	{is(zapi.ErrUnauthorized), "unauthorized", true, false, false},
-	{is(zapi.ErrNotFound), "not found", true, false, false},
-	{is(zapi.ErrMethodNotAllowed), "method not allowed", true, false, false},
-	{is(zapi.ErrUnsupportedMediaType), "unsupported media type", true, false, false},
-	{is(zapi.ErrRateLimited), kindRateLimit, false, false, false},
-	{isNotConnected, kindNotConnected, false, false, false},
-	{isOf[*zapi.TransportError], "no response", false, true, false},
-	{is(zapi.ErrUnavailable), "unavailable", false, true, false},
-	{is(zapi.ErrRejected), "rejected", false, false, false},
-	{is(zapi.ErrUnexpectedResponse), "unexpected response", false, true, false},
-	{isOf[resolverError], "resolver", false, false, true},
+// failureOf returns nil for no error. Of several settings that failed, one that needs a person decides, and then one that has to wait.
+func failureOf(err error) *failure {
+	switch {
+	case err == nil:
+		return nil
+	case isOf[panicked](err):
+		return &failure{kind: kindPanic, final: true, unsent: true}
+	case errors.Is(err, ErrNoInstance):
+		return &failure{kind: kindNoInstance, final: true, unsent: true}
+	case errors.Is(err, ErrElsewhere):
+		return &failure{kind: kindElsewhere, unsent: true}
+	case isOf[resolverError](err):
+		return &failure{kind: kindResolver, unsent: true}
+	}
+	settings := settingsOf(err)
+	f := &failure{
+		kind: zapi.Kind(err), text: describe(settings), open: isOf[*zapi.TransportError](err),
+		final:  slices.ContainsFunc(settings, func(s zapi.SettingError) bool { return isFinal(s.Err) }),
+		unsent: isOf[*zapi.ValidationError](err) || zapi.Kind(err) == kindNotSent,
+	}
+	for _, s := range settings {
+		wait, _ := zapi.Retryable(s.Err)
+		f.after = max(f.after, wait)
+	}
+	switch {
+	case f.final:
+	case errors.Is(err, zapi.ErrRateLimited):
+		f.kind = kindRateLimit
+	case errors.Is(err, zapi.ErrNotConnected):
+		f.kind = kindNotConnected
+	default:
+		f.away = !f.unsent && (f.open || errors.Is(err, zapi.ErrUnavailable) || errors.Is(err, zapi.ErrUnexpectedResponse))
+	}
+	return f
 }
 
-func is(target error) func(error) bool { return func(err error) bool { return errors.Is(err, target) } }
+// isFinal reports whether the API, or zapi, has refused a setting for good. A certificate that does not verify is a proxy's in the place of the
+// API, which then is not there.
+func isFinal(err error) bool {
+	_, again := zapi.Retryable(err)
+	return !again && (isOf[*zapi.APIError](err) || isOf[*zapi.ValidationError](err))
+}
+
+// isAwayKind reports whether an API that is away shows itself in failures of that kind.
+func isAwayKind(kind string) bool {
+	switch kind {
+	case "unavailable", "unexpected response", "canceled", "DNS", "timeout", "TLS", "connection refused", "connection reset", "connection closed", "no response":
+		return true
+	}
+	return false
+}
 
 // isOf reports whether err, or an error that it wraps, is an E.
 func isOf[E error](err error) bool { return errors.As(err, new(E)) }
-
-// failureOf returns nil for no error.
-func failureOf(err error) *failure {
-	if err == nil {
-		return nil
-	}
-	f := failure{kind: "failed", text: describe(err), open: isOf[*zapi.TransportError](err)}
-	for _, k := range kinds {
-		if k.matches(err) {
-			f.kind, f.final, f.away, f.unsent = k.kind, k.final, k.away, k.unsent
-			break
-		}
-	}
-	for _, leaf := range leaves(err) {
-		if api := (*zapi.APIError)(nil); errors.As(leaf, &api) {
-			f.after = max(f.after, api.RetryAfter)
-		}
-	}
-	return &f
-}
 
 // panicked is a panic of the resolver or of Apply.
 type panicked struct{ value any }
@@ -95,71 +106,48 @@ func (e resolverError) Is(target error) bool {
 	return (target == ErrNoInstance || target == ErrElsewhere) && errors.Is(e.err, target)
 }
 
-// isNotConnected reports whether the API says that the number is not connected to WhatsApp.
-func isNotConnected(err error) bool {
-	for _, leaf := range leaves(err) {
-		var api *zapi.APIError
-		if !errors.As(leaf, &api) {
-			continue
-		}
-		for _, text := range []string{api.Code, api.Message} {
-			switch strings.ToLower(strings.TrimSuffix(text, ".")) {
-			case "you are not connected", "you need to restore the session":
-				return true
-			}
-		}
+// settingsOf returns the settings that failed. Of an error that is about none of them, the name is empty.
+func settingsOf(err error) []zapi.SettingError {
+	var apply *zapi.ApplyError
+	if errors.As(err, &apply) {
+		return apply.Failed
 	}
-	return false
+	return []zapi.SettingError{{Err: err}}
 }
 
 // describe returns what may be stored of an error: setting, operation and status. The rest may quote a phone or a secret.
-func describe(err error) string {
+func describe(settings []zapi.SettingError) string {
 	var parts []string
-	for _, leaf := range leaves(err) {
+	for _, s := range settings {
 		var api *zapi.APIError
 		var transport *zapi.TransportError
 		var refused *zapi.ValidationError
 		var text string
 		switch {
-		case errors.As(leaf, &api):
-			text = api.Op + ": " + outcome(api)
-		case errors.As(leaf, &transport):
-			text = transport.Op + ": no response"
-		case errors.As(leaf, &refused):
+		case errors.As(s.Err, &api):
+			text = api.Op + ": " + answer(api)
+		case errors.As(s.Err, &transport):
+			text = transport.Op + ": " + zapi.Kind(s.Err)
+		case errors.As(s.Err, &refused):
 			text = strings.Trim(refused.Op+": "+refused.Field, ": ")
 		default:
 			continue
 		}
-		if setting, _, found := strings.Cut(leaf.Error(), ": "); found && isSetting[setting] {
-			text = setting + ": " + text
+		if s.Setting != "" {
+			text = s.Setting + ": " + text
 		}
 		parts = append(parts, text)
 	}
 	return strings.Join(parts, "; ")
 }
 
-// outcome is what the API answered: the status, unless that says that all is well.
-func outcome(err *zapi.APIError) string {
+// answer is what the API answered: the status, unless that says that all is well.
+func answer(err *zapi.APIError) string {
 	switch {
 	case err.StatusCode/100 != http.StatusOK/100:
 		return fmt.Sprint(err.StatusCode)
-	case isNotConnected(err):
-		return kindNotConnected
-	case errors.Is(err, zapi.ErrRejected):
+	case zapi.Kind(err) == "rejected":
 		return "success is false"
 	}
-	return "unexpected response"
-}
-
-// isSetting holds the JSON keys of a policy.
-var isSetting = map[string]bool{
-	"lastSeen": true, "photo": true, "description": true, "groupAdd": true, "online": true, "readReceipts": true, "messageDuration": true,
-}
-
-// leaves returns the errors that Apply has joined.
-func leaves(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		return joined.Unwrap()
-	}
-	return []error{err}
+	return zapi.Kind(err)
 }

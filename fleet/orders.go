@@ -140,7 +140,7 @@ func (s *starting) free(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	e, seq, err := s.fleet.findRollout(ctx, s.rollout.Name)
-	if err == nil && e.Ordering == s.call && e.Total == 0 && s.count(e.Number) == 0 && !s.shared {
+	if err == nil && e.Ordering == s.call && e.Cancelled.IsZero() && e.Total == 0 && s.count(e.Number) == 0 && !s.shared {
 		_, err = s.fleet.store.Put(ctx, store.Rollouts, s.rollout.Name, nil, seq)
 	}
 	if err != nil {
@@ -310,8 +310,28 @@ func (s *starting) finish(ctx context.Context) error {
 	if err == nil {
 		err = engineError(ctx, "writing to disk", s.fleet.store.Flush())
 	}
-	if err == nil && !entry.Cancelled.IsZero() { // in the meantime
+	switch {
+	case err != nil:
+	case !entry.Cancelled.IsZero(): // in the meantime
 		_, err = s.fleet.takeBack(ctx, s.rollout.Name)
+	case s.receipt.Resumed > 0:
+		err = s.orderForgotten(ctx)
 	}
+	return err
+}
+
+// orderForgotten orders again what no worker has claimed, or whose claim has ended, for a while. If the statuses were lost, the queues
+// think that those orders are done. One that is only waiting for its turn gets another place in the queue by that.
+func (s *starting) orderForgotten(ctx context.Context) error {
+	instances, err := s.fleet.allInstances(ctx)
+	if err != nil {
+		return err
+	}
+	now := s.fleet.clock.now()
+	_, err = s.fleet.orderAgain(ctx, instances, func(i instance) bool {
+		state := i.public().State
+		age := now.Sub(latest(i.order.at, i.public().At, i.status.Fence))
+		return i.order.sameRollout(s.order) && (state == Pending || state == Applying) && age > s.fleet.timing.sweepAge
+	})
 	return err
 }

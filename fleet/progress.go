@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"encoding/json"
+	"errors"
 	"sync"
 	"time"
 
@@ -135,8 +136,10 @@ func (t *tally) as(o storedOrder) State {
 	switch {
 	case o.seq == 0 || o.err == nil && o.Number == 0:
 		return outside
-	case o.err != nil:
+	case errors.Is(o.err, errLater):
 		return unclear
+	case o.err != nil: // damaged: it proves nothing, and is replaced when the rollout is started again
+		return outside
 	case o.sameRollout(mine):
 		return Pending
 	case replaced:

@@ -97,7 +97,7 @@ func readRollout(e store.Entry) (r rollout, err error) {
 	return r, nil
 }
 
-// findRollout reads the entry of a rollout, or returns [ErrNoRollout]. Its sequence is that of the entry.
+// findRollout reads the entry of a rollout, or returns [ErrNoRollout]; a damaged one is none. The sequence is that of the entry.
 func (f *Fleet) findRollout(ctx context.Context, name string) (rollout, uint64, error) {
 	e, err := f.store.Newest(ctx, store.Rollouts, name)
 	if err != nil {
@@ -107,7 +107,11 @@ func (f *Fleet) findRollout(ctx context.Context, name string) (rollout, uint64, 
 		return rollout{}, e.Seq, ErrNoRollout
 	}
 	r, err := readRollout(e)
-	return r, e.Seq, engineError(ctx, "reading the rollout", err)
+	if err != nil {
+		f.log.WarnContext(ctx, "a rollout is damaged: start it again", "rollout", name, "error", err)
+		return rollout{}, e.Seq, ErrNoRollout
+	}
+	return r, e.Seq, nil
 }
 
 // changeRollout writes what change makes of the entry of a rollout, unless it returns an error.

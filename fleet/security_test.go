@@ -194,6 +194,7 @@ var (
 	ordererRole = slices.Concat(viewerRole, []string{
 		"fleet.orders.>", "$KV.fleet_policies.>", "$KV.fleet_rollouts.>", "$KV.fleet_accounts.>", "$KV.fleet_status.>", "$KV.fleet_pace.>",
 		newest("FLEET_ORDERS"), newest("KV_fleet_accounts"), newest("KV_fleet_pace"), "fleet.audit.>",
+		"$JS.API.CONSUMER.DELETE.FLEET_ORDERS.*",
 	})
 )
 

@@ -27,9 +27,9 @@ func (w *worker) sweeps(ctx context.Context) {
 	}
 }
 
-// sweep orders again what is unsettled although the engine has nothing to deliver, so that no instance depends on the
-// engine's bookkeeping alone: it may have lost an acknowledgement's worth too much, or the statuses of what is done. It returns
-// how many.
+// sweep orders again what has been unsettled for long although the engine has nothing to deliver, so that no instance depends on
+// the engine's bookkeeping alone: that may have lost orders, or the statuses of what it had delivered. The orders of rollouts that are held
+// stay with the engine all the time, so they are left out on both sides. It returns how many it has ordered again.
 func (f *Fleet) sweep(ctx context.Context, now time.Time) (int, error) {
 	e, err := f.store.Newest(ctx, store.Rollouts, sweepKey)
 	if err != nil {
@@ -48,20 +48,40 @@ func (f *Fleet) sweep(ctx context.Context, now time.Time) (int, error) {
 	} else if err != nil {
 		return 0, engineError(ctx, "writing the sweep", err)
 	}
-	idle, err := f.idleAccounts(ctx)
+	rollouts, err := f.allRollouts(ctx)
 	if err != nil {
 		return 0, err
 	}
-	return f.orderAgain(ctx, func(i instance) bool {
+	instances, err := f.allInstances(ctx)
+	if err != nil {
+		return 0, err
+	}
+	isHeld := func(i instance) bool {
+		r, ok := rollouts[i.order.Rollout]
+		return ok && r.Cancelled.IsZero() && r.hold(i.order.Canary) != ""
+	}
+	held := make(map[string]int) // orders, by account
+	for _, i := range instances {
+		if account := targetOf(i.key).Account; !i.isSettled() && isHeld(i) {
+			held[account]++
+		} else {
+			held[account] += 0
+		}
+	}
+	idle, err := f.idleAccounts(ctx, held)
+	if err != nil {
+		return 0, err
+	}
+	return f.orderAgain(ctx, instances, func(i instance) bool {
 		s := i.public()
 		age := now.Sub(latest(s.At, s.NotBefore, i.status.Fence))
-		return idle[s.Account] && !i.isSettled() && age > f.timing.sweepAge
+		return idle[s.Account] && !i.isSettled() && !isHeld(i) && age > f.timing.sweepAge
 	})
 }
 
-// idleAccounts returns the accounts whose queues have nothing to hand out. An account that has orders but is not known, as its entry
-// was lost, is made known again, with the default pace.
-func (f *Fleet) idleAccounts(ctx context.Context) (map[string]bool, error) {
+// idleAccounts returns the accounts whose queues have no more than the orders that are held. An account that has orders but is not known,
+// as its entry was lost, is made known again, with the default pace.
+func (f *Fleet) idleAccounts(ctx context.Context, held map[string]int) (map[string]bool, error) {
 	known := make(map[string]bool)
 	for e, err := range f.store.Read(ctx, store.Accounts, false) {
 		if err != nil {
@@ -69,25 +89,19 @@ func (f *Fleet) idleAccounts(ctx context.Context) (map[string]bool, error) {
 		}
 		known[e.Key] = len(e.Value) > 0
 	}
-	orders, err := f.allOrders(ctx)
-	if err != nil {
-		return nil, err
-	}
 	idle := make(map[string]bool)
-	for key := range orders {
-		account := targetOf(key).Account
-		if _, done := idle[account]; done {
-			continue
-		}
+	for account, n := range held {
 		if !known[account] {
 			f.log.WarnContext(ctx, "an account was missing, and with it its pace", "account", account)
 			if err := f.addAccount(ctx, account); err != nil {
 				return nil, err
 			}
 		}
-		if idle[account], err = f.store.IsIdle(ctx, account); err != nil {
+		queued, err := f.store.Queued(ctx, account)
+		if err != nil {
 			return nil, engineError(ctx, "reading the queue of "+account, err)
 		}
+		idle[account] = queued <= n
 	}
 	return idle, nil
 }

@@ -34,7 +34,7 @@ type workSettings struct {
 	limits            limits
 }
 
-// WithClient passes options to [zapi.NewClient], such as [zapi.WithBaseURL]. Retries inside the client are always off, as
+// WithClient passes options to [zapi.NewAPI], such as [zapi.WithBaseURL]. Retries inside the client are always off, as
 // Work itself tries again.
 func WithClient(opts ...zapi.Option) WorkOption {
 	return func(s *workSettings) error {
@@ -96,9 +96,7 @@ func (f *Fleet) Work(ctx context.Context, r Resolver, opts ...WorkOption) error 
 	if err := configure(op, &s, opts); err != nil {
 		return err
 	}
-	// These credentials are never used: each call gets those of its instance.
-	none := zapi.Credentials{InstanceID: "none", Token: "none", ClientToken: "none"}
-	base, err := zapi.NewClient(none, append(s.client, zapi.WithRetry(zapi.RetryPolicy{}), zapi.WithMiddleware(refuseLate))...)
+	api, err := zapi.NewAPI(append(s.client, zapi.WithRetry(zapi.RetryPolicy{}), zapi.WithMiddleware(refuseLate))...)
 	if err != nil {
 		return err
 	}
@@ -107,7 +105,7 @@ func (f *Fleet) Work(ctx context.Context, r Resolver, opts ...WorkOption) error 
 		return err
 	}
 	defer end()
-	return f.newWorker(r, s, base).run(ctx)
+	return f.newWorker(r, s, api).run(ctx)
 }
 
 var workers atomic.Int64
@@ -126,7 +124,7 @@ func workerName() string {
 type worker struct {
 	workSettings
 	fleet     *Fleet
-	base      *zapi.Client
+	api       *zapi.API
 	resolver  Resolver
 	name      string
 	holds     *holds
@@ -146,9 +144,9 @@ type handID struct {
 
 const suspectCalls = 2
 
-func (f *Fleet) newWorker(r Resolver, s workSettings, base *zapi.Client) *worker {
+func (f *Fleet) newWorker(r Resolver, s workSettings, api *zapi.API) *worker {
 	return &worker{
-		workSettings: s, fleet: f, base: base, resolver: r, name: workerName(), holds: newHolds(f),
+		workSettings: s, fleet: f, api: api, resolver: r, name: workerName(), holds: newHolds(f),
 		calls: semaphore.NewWeighted(int64(s.total)), suspects: semaphore.NewWeighted(suspectCalls),
 	}
 }

@@ -173,7 +173,7 @@ func TestFailures(t *testing.T) {
 		}, want: Status{State: Parked, Kind: "no instance", Attempts: 1}, retried: Parked},
 		{name: "credentials without a token", resolves: func(*fakeAPI) func(Target) (zapi.Credentials, error) {
 			return func(t Target) (zapi.Credentials, error) { return zapi.Credentials{InstanceID: t.Instance}, nil }
-		}, want: Status{State: Parked, Kind: "invalid argument", Error: "ForInstance: Token", Attempts: 1}, retried: Parked},
+		}, want: Status{State: Parked, Kind: "invalid credentials", Error: "Instance: Token", Attempts: 1}, retried: Parked},
 		{name: "the resolver fails once", resolves: func(api *fakeAPI) func(Target) (zapi.Credentials, error) {
 			var n atomic.Int64
 			return func(t Target) (zapi.Credentials, error) {
@@ -471,7 +471,7 @@ func TestWorkRefuses(t *testing.T) {
 		{"a short apply", api, WithApplyTimeout(time.Millisecond), "zapi: Work: WithApplyTimeout: must be a second to an hour"},
 		{"no attempts", api, WithAttempts(0, 1, 1), "zapi: Work: WithAttempts: must be n ≥ 1 and 0 < minWait ≤ maxWait ≤ 24 hours"},
 		{"waits the wrong way round", api, WithAttempts(1, 2, 1), "zapi: Work: WithAttempts: must be n ≥ 1 and 0 < minWait ≤ maxWait ≤ 24 hours"},
-		{"an option of the client", api, WithClient(zapi.WithTimeout(-1)), "zapi: NewClient: WithTimeout: must not be negative"},
+		{"an option of the client", api, WithClient(zapi.WithTimeout(-1)), "zapi: NewAPI: WithTimeout: must not be negative"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()

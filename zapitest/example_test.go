@@ -130,6 +130,23 @@ func ExampleServer_SetSettings() {
 	// Output: [554411111111 999999999999999@lid] <nil>
 }
 
+func ExampleServer_SetConnected() {
+	server := zapitest.NewServer()
+	defer server.Close()
+	client, err := server.Client()
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	server.SetConnected(client.InstanceID(), false)
+	err = client.SetPhotoVisibility(context.Background(), zapi.VisibilityNone)
+	var apiErr *zapi.APIError
+	if errors.As(err, &apiErr) {
+		fmt.Println(apiErr.StatusCode, apiErr.Code)
+	}
+	// Output: 400 You are not connected.
+}
+
 func ExampleServer_Requests() {
 	server := zapitest.NewServer()
 	defer server.Close()

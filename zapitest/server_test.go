@@ -257,6 +257,7 @@ func TestPanics(t *testing.T) {
 		{"FailWhen, informational status", func() { server.FailWhen(always, zapitest.Answer{StatusCode: 199}) }, "zapitest: FailWhen: StatusCode must be 0 or 200 to 599, not 199"},
 		{"FailWhen without match", func() { server.FailWhen(nil, zapitest.Answer{}) }, "zapitest: FailWhen: match must not be nil"},
 		{"SetSettings of an unknown instance", func() { server.SetSettings("X", zapitest.Settings{}) }, `zapitest: SetSettings: there is no instance "X"`},
+		{"SetConnected of an unknown instance", func() { server.SetConnected("X", true) }, `zapitest: SetConnected: there is no instance "X"`},
 		{"AddInstanceWith, no ID", func() { server.AddInstanceWith(zapi.Credentials{Token: "T"}) }, "zapitest: AddInstanceWith: InstanceID and Token must not be empty or contain a slash"},
 		{"AddInstanceWith, slash in the token", func() { server.AddInstanceWith(zapi.Credentials{InstanceID: "I", Token: "T/"}) }, "zapitest: AddInstanceWith: InstanceID and Token must not be empty or contain a slash"},
 	}
@@ -464,26 +465,6 @@ func TestCloseTwice(t *testing.T) {
 	require.ErrorAs(t, c.SetOnlineVisibility(t.Context(), zapi.OnlineAll), &transportErr)
 	assert.Equal(t, zapi.VisibilityNone, server.Settings(c.InstanceID()).Photo.Visibility, "the state stays")
 	assert.Len(t, server.Requests(), 1)
-}
-
-func TestDelay(t *testing.T) {
-	t.Parallel()
-	server := zapitest.NewServer()
-	patient := client(t, server, zapi.WithTimeout(0))
-	server.FailNext(1, zapitest.Answer{Delay: time.Millisecond, Body: `{"success":true}`})
-	require.NoError(t, patient.SetOnlineVisibility(t.Context(), zapi.OnlineAll))
-
-	c := client(t, server, zapi.WithTimeout(50*time.Millisecond))
-	server.FailNext(2, zapitest.Answer{Delay: time.Hour})
-	var transportErr *zapi.TransportError
-	require.ErrorAs(t, c.SetOnlineVisibility(t.Context(), zapi.OnlineAll), &transportErr)
-	assert.True(t, transportErr.Timeout())
-
-	answered := make(chan error)
-	go func() { answered <- patient.SetOnlineVisibility(t.Context(), zapi.OnlineAll) }()
-	require.Eventually(t, func() bool { return len(server.Requests()) == 3 }, time.Minute, time.Millisecond)
-	server.Close()
-	require.ErrorIs(t, <-answered, zapi.ErrUnexpectedResponse, "Close ends the delay")
 }
 
 func TestBodyThatBreaksOff(t *testing.T) {

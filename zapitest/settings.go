@@ -56,14 +56,25 @@ func (s *Settings) audience(scope string) *Audience {
 	}[scope]
 }
 
-// A route is one endpoint. It takes one value, in its query or in a JSON body, and not the other.
+// A route is one endpoint. It takes at most one value.
 type route struct {
 	method  string
-	inQuery bool
+	takes   place
 	name    string   // of the query parameter or member that holds the value
 	values  []string // allowed ones
-	serve   func(*Settings, input) Answer
+	respond func(*instance, input) Answer
 }
+
+// A place is where a request has its value. A body is a JSON object.
+type place int
+
+const nothing, query, body place = 0, 1, 2
+
+const (
+	statusOp         = "status"
+	contactBlacklist = "CONTACT_BLACKLIST"
+	notConnected     = "You are not connected."
+)
 
 // The values are written out here and not taken from zapi, so that a mistake there shows in a test.
 var (
@@ -71,111 +82,123 @@ var (
 	scopes       = []string{"lastSeen", "photo", "description", "groupAdd"}
 
 	routes = map[string]route{
-		"privacy/last-seen":   {http.MethodPost, false, "visualizationType", visibilities, setAudience("lastSeen")},
-		"privacy/photo":       {http.MethodPost, false, "visualizationType", visibilities, setAudience("photo")},
-		"privacy/description": {http.MethodPost, false, "visualizationType", visibilities, setAudience("description")},
-		"privacy/group-add": {http.MethodPost, false, "type", []string{"ALL", "CONTACTS", contactBlacklist},
+		"privacy/last-seen":   {http.MethodPost, body, "visualizationType", visibilities, setAudience("lastSeen")},
+		"privacy/photo":       {http.MethodPost, body, "visualizationType", visibilities, setAudience("photo")},
+		"privacy/description": {http.MethodPost, body, "visualizationType", visibilities, setAudience("description")},
+		"privacy/group-add": {http.MethodPost, body, "type", []string{"ALL", "CONTACTS", contactBlacklist},
 			setAudience("groupAdd")},
-		"privacy/online": {http.MethodPost, false, "visualizationType", []string{"ALL", "SAME_LAST_SEEN"},
+		"privacy/online": {http.MethodPost, body, "visualizationType", []string{"ALL", "SAME_LAST_SEEN"},
 			set(func(s *Settings) *zapi.OnlineVisibility { return &s.Online })},
-		"privacy/read-receipts": {http.MethodPost, true, "value", []string{"enable", "disable"},
+		"privacy/read-receipts": {http.MethodPost, query, "value", []string{"enable", "disable"},
 			set(func(s *Settings) *zapi.ReadReceipts { return &s.ReadReceipts })},
-		"privacy/messages-duration": {http.MethodPost, true, "value", []string{"hours24", "days7", "days90", "disable"},
+		"privacy/messages-duration": {http.MethodPost, query, "value", []string{"hours24", "days7", "days90", "disable"},
 			set(func(s *Settings) *zapi.MessageDuration { return &s.MessageDuration })},
-		"privacy/disallowed-contacts": {http.MethodGet, true, "type", scopes, disallowedContacts},
+		"privacy/disallowed-contacts": {http.MethodGet, query, "type", scopes, disallowedContacts},
+		statusOp:                      {http.MethodGet, nothing, "", nil, status},
 	}
 )
-
-const contactBlacklist = "CONTACT_BLACKLIST"
 
 // input is what a request asks for.
 type input struct {
 	value   string
-	changes []change // only with CONTACT_BLACKLIST
+	changes []zapi.BlacklistChange // only with CONTACT_BLACKLIST
 }
 
-// change is one element of contactsBlacklist.
-type change struct {
-	remove bool
-	phone  string
-}
-
-// set serves a setting that is no more than its value.
-func set[T ~string](field func(*Settings) *T) func(*Settings, input) Answer {
-	return func(s *Settings, in input) Answer {
-		*field(s) = T(in.value)
+// set responds for a setting that is no more than its value.
+func set[T ~string](field func(*Settings) *T) func(*instance, input) Answer {
+	return func(known *instance, in input) Answer {
+		*field(&known.settings) = T(in.value)
 		return success
 	}
 }
 
-// setAudience serves a setting with a blacklist. It changes visibility and list together, or neither.
-func setAudience(scope string) func(*Settings, input) Answer {
-	return func(s *Settings, in input) Answer {
-		audience := s.audience(scope)
+// setAudience responds for a setting with a blacklist. It changes visibility and list together, or neither.
+func setAudience(scope string) func(*instance, input) Answer {
+	return func(known *instance, in input) Answer {
+		audience := known.settings.audience(scope)
 		blacklist, ok := changeBlacklist(audience.Blacklist, in.changes)
 		if !ok {
-			return refuse(http.StatusBadRequest, "Invalid phone", "")
+			return refuse(http.StatusBadRequest, "Invalid phone")
 		}
 		*audience = Audience{zapi.Visibility(in.value), blacklist}
 		return success
 	}
 }
 
-func disallowedContacts(s *Settings, in input) Answer {
-	contacts := append([]string{}, s.audience(in.value).Blacklist...) // an empty list is [], not null
-	body, _ := json.Marshal(map[string][]string{"disallowedContacts": contacts})
+func disallowedContacts(known *instance, in input) Answer {
+	contacts := append([]string{}, known.settings.audience(in.value).Blacklist...) // an empty list is [], not null
+	body, _ := json.Marshal(map[string][]string{"disallowedContacts": contacts})   // strings cannot fail
 	return Answer{Body: string(body)}
+}
+
+func status(known *instance, _ input) Answer {
+	text := notConnected
+	if known.connected {
+		text = "You are already connected."
+	}
+	return Answer{Body: fmt.Sprintf(`{"connected":%t,"smartphoneConnected":true,"error":%q}`, known.connected, text)}
 }
 
 // wirePhone is the form of a contact in a request: no "+" and no spaces.
 var wirePhone = regexp.MustCompile(`^([1-9][0-9]{6,14}|[0-9]{1,20}@lid)$`)
 
+// ninthDigit matches a Brazilian mobile number as everyone dials it: 55, the area code, a 9 and eight digits. Where those
+// begin with 2 to 5, the number without the 9 is a landline, and another contact.
+var ninthDigit = regexp.MustCompile(`^(55[1-9][1-9])9([6-9][0-9]{7})$`)
+
+// identity returns the same text for both forms of a contact.
+func identity(contact string) string { return ninthDigit.ReplaceAllString(contact, "$1$2") }
+
 // changeBlacklist returns list with all changes, and whether their phones are allowed. A contact of another form can
 // only be removed, as a client may find one on a list.
-func changeBlacklist(list []string, changes []change) (changed []string, ok bool) {
-	contacts := make(map[string]bool, len(list)+len(changes))
+func changeBlacklist(list []string, changes []zapi.BlacklistChange) (changed []string, ok bool) {
+	contacts := make(map[string][]string, len(list)+len(changes)) // as they are listed, by identity
 	for _, contact := range list {
-		contacts[contact] = true
+		contacts[identity(contact)] = append(contacts[identity(contact)], contact)
 	}
 	for _, c := range changes {
-		removable := c.remove && contacts[c.phone] && strings.TrimSpace(c.phone) != ""
+		id, remove := identity(c.Phone), c.Action == "remove"
+		removable := remove && contacts[id] != nil && strings.TrimSpace(c.Phone) != ""
 		switch {
-		case !wirePhone.MatchString(c.phone) && !removable:
+		case !wirePhone.MatchString(c.Phone) && !removable:
 			return nil, false
-		case c.remove:
-			delete(contacts, c.phone)
-		default:
-			contacts[c.phone] = true
+		case remove:
+			delete(contacts, id)
+		case contacts[id] == nil:
+			contacts[id] = []string{c.Phone}
 		}
 	}
-	return slices.Sorted(maps.Keys(contacts)), true
+	changed = slices.Concat(slices.Collect(maps.Values(contacts))...)
+	slices.Sort(changed)
+	return changed, true
 }
 
 // read returns what a request asks of r, or what is wrong with the request.
-func (r route) read(rawQuery string, body []byte) (in input, refusal string) {
-	if r.inQuery {
-		return r.readQuery(rawQuery, body)
+func (r route) read(rawQuery string, data []byte) (in input, refusal string) {
+	switch {
+	case r.takes != query && rawQuery != "":
+		return input{}, "Invalid query: must be empty"
+	case r.takes == body:
+		return r.readBody(data)
+	case len(data) > 0:
+		return input{}, "Invalid request body: must be empty"
+	case r.takes == query:
+		return r.readQuery(rawQuery)
 	}
-	return r.readBody(rawQuery, body)
+	return input{}, ""
 }
 
-func (r route) readQuery(rawQuery string, body []byte) (in input, refusal string) {
-	query, err := url.ParseQuery(rawQuery)
-	switch {
-	case len(body) > 0:
-		return input{}, "Invalid request body: must be empty"
-	case err != nil || len(query) != 1 || len(query[r.name]) != 1:
+func (r route) readQuery(rawQuery string) (in input, refusal string) {
+	values, err := url.ParseQuery(rawQuery)
+	if err != nil || len(values) != 1 || len(values[r.name]) != 1 {
 		return input{}, "Invalid query: must be one " + r.name + " and nothing else"
 	}
-	in.value = query.Get(r.name)
+	in.value = values.Get(r.name)
 	return in, r.check(in.value)
 }
 
-func (r route) readBody(rawQuery string, body []byte) (in input, refusal string) {
-	if rawQuery != "" {
-		return input{}, "Invalid query: must be empty"
-	}
-	members, refusal := parseObject(body, r.name, "contactsBlacklist")
+func (r route) readBody(data []byte) (in input, refusal string) {
+	members, refusal := parseObject(data, r.name, "contactsBlacklist")
 	if refusal != "" {
 		return input{}, refusal
 	}
@@ -201,7 +224,7 @@ func (r route) check(value string) (refusal string) {
 }
 
 // parseChanges returns the elements of contactsBlacklist; data is nil if the request has none.
-func parseChanges(data json.RawMessage) (changes []change, refusal string) {
+func parseChanges(data json.RawMessage) (changes []zapi.BlacklistChange, refusal string) {
 	var elements []json.RawMessage
 	if err := json.Unmarshal(data, &elements); err != nil || elements == nil {
 		return nil, "contactsBlacklist must be sent as a list with CONTACT_BLACKLIST"
@@ -215,7 +238,7 @@ func parseChanges(data json.RawMessage) (changes []change, refusal string) {
 		if action != "add" && action != "remove" {
 			return nil, "Invalid action"
 		}
-		changes = append(changes, change{action == "remove", textOf(members["phone"])})
+		changes = append(changes, zapi.BlacklistChange{Action: zapi.BlacklistAction(action), Phone: textOf(members["phone"])})
 	}
 	return changes, ""
 }
@@ -252,12 +275,12 @@ func isJSON(contentType string) bool {
 	return err == nil && mediaType == "application/json" // ParseMediaType returns it in lower case
 }
 
-var success = Answer{Body: `{"success":true}`}
+var (
+	success  = Answer{Body: `{"success":true}`}
+	notFound = Answer{Body: `{"error":"NOT_FOUND","message":"Unable to find matching target resource method"}`}
+)
 
-func refuse(status int, code, message string) Answer {
-	body, _ := json.Marshal(struct {
-		Error   string `json:"error"`
-		Message string `json:"message,omitempty"`
-	}{code, message}) // strings cannot fail
-	return Answer{StatusCode: status, Body: string(body)}
+func refuse(statusCode int, text string) Answer {
+	body, _ := json.Marshal(map[string]string{"error": text}) // strings cannot fail
+	return Answer{StatusCode: statusCode, Body: string(body)}
 }

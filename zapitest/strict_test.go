@@ -18,6 +18,8 @@ const (
 	succeeded = `{"success":true}`
 	notFound  = `{"error":"NOT_FOUND","message":"Unable to find matching target resource method"}`
 	mediaType = "application/json"
+	healthy   = `{"connected":true,"smartphoneConnected":true,"error":"You are already connected."}`
+	offline   = `{"connected":false,"smartphoneConnected":true,"error":"You are not connected."}`
 )
 
 // wire is a request that no client of this module would send.
@@ -114,20 +116,24 @@ func TestRequests(t *testing.T) {
 		{"message duration", post(duration+"?value=hours24", ""), 200, succeeded},
 		{"contacts", get(contacts + "?type=groupAdd"), 200, `{"disallowedContacts":["554400000001"]}`},
 		{"no contacts", get(contacts + "?type=photo"), 200, `{"disallowedContacts":[]}`},
+		{"status", get("status"), 200, healthy},
 
 		{"unknown route", post("privacy/lastseen", all), 200, notFound},
 		{"closing slash", post(online+"/", all), 200, notFound},
 		{"path without an instance", wire{method: "POST", path: "/" + online, body: all}, 200, notFound},
 		{"path of another form", wire{method: "POST", path: "/instance/{id}/token/{token}/" + online, body: all}, 200, notFound},
 		{"empty instance", wire{method: "POST", path: "/instances//token/{token}/" + online, body: all}, 200, notFound},
+		{"route beside the privacy", get("device"), 200, notFound},
 		{"contacts without privacy", get("disallowed-contacts?type=photo"), 200, notFound},
 		{"PUT", wire{method: "PUT", path: "/instances/{id}/token/{token}/" + online, body: all}, 405, notAllowed},
 		{"GET of a setting", get(receipts + "?value=disable"), 405, notAllowed},
+		{"POST of status", post("status", ""), 405, notAllowed},
 		{"POST of contacts", post(contacts+"?type=photo", ""), 405, notAllowed},
 		{"unknown instance", wire{method: "POST", path: "/instances/X/token/{token}/" + online, body: all}, 404, noInstance},
 		{"wrong token", wire{method: "POST", path: "/instances/{id}/token/X/" + online, body: all}, 404, noInstance},
 		{"no Client-Token", post(online, all).with("Client-Token"), 400, `{"error":"your client-token is not configured"}`},
 		{"wrong Client-Token", post(online, all).with("Client-Token", "F12345"), 403, `{"error":"Client-Token F12345 not allowed"}`},
+		{"status without Client-Token", get("status").with("Client-Token"), 400, `{"error":"your client-token is not configured"}`},
 		{"charset", post(photo, `{"visualizationType":"NONE"}`).with("Content-Type", "Application/JSON; charset=utf-8"), 200, succeeded},
 		{"no content type", post(online, all).with("Content-Type"), 415, notJSON},
 		{"no content type, no body", post(receipts+"?value=disable", "").with("Content-Type"), 415, notJSON},
@@ -207,6 +213,8 @@ func TestRequests(t *testing.T) {
 		{"contacts of two types", get(contacts + "?type=photo&type=groupAdd"), 400, oneType},
 		{"contacts and a page", get(contacts + "?type=photo&page=1"), 400, oneType},
 		{"contacts of an unknown type", get(contacts + "?type=online"), 400, `{"error":"Invalid type"}`},
+		{"status with a query", get("status?type=photo"), 400, noQuery},
+		{"status with a body", wire{method: "GET", path: "/instances/{id}/token/{token}/status", body: "{}"}, 400, noBody},
 		{"contacts by a body", wire{method: "GET", path: "/instances/{id}/token/{token}/" + contacts + "?type=photo", body: "{}"}, 400, noBody},
 	}
 	for _, tt := range tests {
@@ -279,6 +287,111 @@ func TestRemovingListedContacts(t *testing.T) {
 			} else {
 				assert.Contains(t, server.Settings(id).LastSeen.Blacklist, tt.contact)
 			}
+		})
+	}
+}
+
+func TestSetConnected(t *testing.T) {
+	t.Parallel()
+	const refused = `{"error":"You are not connected."}`
+	all := map[string]string{
+		"privacy/last-seen": `{"visualizationType":"NONE"}`, "privacy/photo": `{"visualizationType":"NONE"}`,
+		"privacy/description": `{"visualizationType":"NONE"}`, "privacy/group-add": `{"type":"CONTACTS"}`,
+		"privacy/online": `{"visualizationType":"SAME_LAST_SEEN"}`, "privacy/read-receipts?value=disable": "",
+		"privacy/messages-duration?value=days7": "",
+	}
+	server := start(t)
+	id := server.Credentials().InstanceID
+	before := server.Settings(id)
+	other, err := client(t, server).ForInstance(server.AddInstance())
+	require.NoError(t, err)
+	check := func(w wire, wantStatus int, want string) {
+		t.Helper()
+		status, body := send(t, server, w)
+		assert.Equal(t, wantStatus, status, w)
+		assert.Equal(t, want, body, w)
+	}
+
+	server.SetConnected(id, false)
+	check(get("status"), 200, offline)
+	for op, body := range all {
+		check(post(op, body), 400, refused)
+	}
+	check(get("privacy/disallowed-contacts?type=photo"), 400, refused)
+	assert.Equal(t, before, server.Settings(id))
+	check(post("privacy/photo", `{}`), 400, `{"error":"Invalid visualizationType"}`)
+	check(post("privacy/photo", `{}`).with("Client-Token"), 400, `{"error":"your client-token is not configured"}`)
+	check(get("device"), 200, notFound)
+	require.NoError(t, other.SetPhotoVisibility(t.Context(), zapi.VisibilityNone), "another instance stays connected")
+
+	server.FailWhen(func(r zapitest.Request) bool { return r.Op == "device" }, zapitest.Answer{Body: `{"phone":"554491111111"}`})
+	check(get("device"), 200, `{"phone":"554491111111"}`)
+
+	server.SetConnected(id, true)
+	check(get("status"), 200, healthy)
+	for op, body := range all {
+		check(post(op, body), 200, succeeded)
+	}
+	check(get("privacy/disallowed-contacts?type=photo"), 200, `{"disallowedContacts":[]}`)
+
+	server.SetConnected(id, false)
+	server.AddInstanceWith(server.Credentials())
+	check(get("status"), 200, healthy)
+}
+
+func TestNinthDigit(t *testing.T) {
+	t.Parallel()
+	add := func(phone string) string { return `{"action":"add","phone":"` + phone + `"}` }
+	remove := func(phone string) string { return `{"action":"remove","phone":"` + phone + `"}` }
+	const (
+		dialed = "5544991111111"
+		known  = "554491111111" // the form of WhatsApp
+	)
+	tests := []struct {
+		name    string
+		listed  []string
+		changes []string
+		want    []string
+	}{
+		{"add the form that is dialed", []string{known}, []string{add(dialed)}, []string{known}},
+		{"add the form of WhatsApp", []string{dialed}, []string{add(known)}, []string{dialed}},
+		{"add again", []string{known}, []string{add(known)}, []string{known}},
+		{"add to nothing", nil, []string{add(dialed)}, []string{dialed}},
+		{"add both", nil, []string{add(known), add(dialed)}, []string{known}},
+		{"remove the form that is dialed", []string{known, "5544911112222"}, []string{remove(dialed)}, []string{"5544911112222"}},
+		{"remove the form of WhatsApp", []string{dialed}, []string{remove(known)}, nil},
+		{"remove as it is listed", []string{known}, []string{remove(known)}, nil},
+		{"remove what is not listed", []string{known}, []string{remove("5544992222222")}, []string{known}},
+		{"replace the form", []string{known}, []string{remove(known), add(dialed)}, []string{dialed}},
+		{"add and remove", nil, []string{add(dialed), remove(known)}, nil},
+		{"both listed, another added", []string{known, dialed}, []string{add("1234567")}, []string{"1234567", known, dialed}},
+		{"both listed, one removed", []string{known, dialed}, []string{remove(known)}, nil},
+
+		{"smallest first digit", []string{"554460000000"}, []string{add("5544960000000")}, []string{"554460000000"}},
+		{"largest numbers", []string{"559999999999"}, []string{add("5599999999999")}, []string{"559999999999"}},
+		{"smallest area code", []string{"551191111111"}, []string{remove("5511991111111")}, nil},
+		{"landline", []string{"554451111111"}, []string{add("5544951111111")}, []string{"554451111111", "5544951111111"}},
+		{"landline removed", []string{"554421111111"}, []string{remove("5544921111111")}, []string{"554421111111"}},
+		{"area code that ends in 0", []string{"551091111111"}, []string{add("5510991111111")}, []string{"551091111111", "5510991111111"}},
+		{"area code that begins with 0", []string{"550191111111"}, []string{add("5501991111111")}, []string{"550191111111", "5501991111111"}},
+		{"another country", []string{"544491111111"}, []string{add("5444991111111")}, []string{"544491111111", "5444991111111"}},
+		{"another digit", []string{known}, []string{add("5544891111111")}, []string{"5544891111111", known}},
+		{"one digit more", []string{"5544911111111"}, []string{add("55449911111111")}, []string{"5544911111111", "55449911111111"}},
+		{"private id", []string{known + "@lid"}, []string{add(dialed + "@lid")}, []string{known + "@lid", dialed + "@lid"}},
+		{"a contact and a private id", []string{known}, []string{add(dialed + "@lid")}, []string{known, dialed + "@lid"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server := start(t)
+			id := server.Credentials().InstanceID
+			settings := server.Settings(id)
+			settings.Photo.Blacklist = tt.listed
+			server.SetSettings(id, settings)
+			status, body := send(t, server, post("privacy/photo",
+				`{"visualizationType":"CONTACT_BLACKLIST","contactsBlacklist":[`+strings.Join(tt.changes, ",")+`]}`))
+			require.Equal(t, 200, status, body)
+			assert.Equal(t, tt.want, server.Settings(id).Photo.Blacklist)
 		})
 	}
 }

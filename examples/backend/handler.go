@@ -25,11 +25,16 @@ var (
 	errMalformed  = errors.New("malformed body")
 )
 
-// service sets the privacy of the instances it knows.
+// service sets the privacy of the instances whose credentials it finds.
 type service struct {
-	log     *slog.Logger
-	clients map[string]*zapi.Client // by instance ID; never written after newHandler
+	log  *slog.Logger
+	api  *zapi.API // shared by all requests
+	find findCredentials
 }
+
+// A findCredentials returns the credentials of an instance, from wherever a company keeps them; examples/sql reads a table.
+// A map of them in the service would show the secrets wherever the service is printed.
+type findCredentials func(instanceID string) (creds zapi.Credentials, ok bool)
 
 // audience is the body of the settings that have a blacklist. Its keys are those that zapi's errors name.
 type audience struct {
@@ -48,11 +53,8 @@ type failure struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-func newHandler(log *slog.Logger, clients ...*zapi.Client) http.Handler {
-	s := &service{log: log, clients: make(map[string]*zapi.Client, len(clients))}
-	for _, client := range clients {
-		s.clients[client.InstanceID()] = client
-	}
+func newHandler(log *slog.Logger, api *zapi.API, find findCredentials) http.Handler {
+	s := &service{log, api, find}
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /instances/{id}/last-seen", put(s, func(ctx context.Context, client *zapi.Client, body audience) error {
 		return client.SetLastSeen(ctx, body.Visibility, body.Changes...)
@@ -69,9 +71,14 @@ func newHandler(log *slog.Logger, clients ...*zapi.Client) http.Handler {
 // put decodes the body and applies it to the instance of the path.
 func put[T any](s *service, apply func(context.Context, *zapi.Client, T) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		client, ok := s.clients[r.PathValue("id")]
+		creds, ok := s.find(r.PathValue("id"))
 		if !ok {
 			s.fail(w, r, errNoInstance)
+			return
+		}
+		client, err := s.api.Instance(creds) // cheap, and sends nothing
+		if err != nil {
+			s.fail(w, r, err)
 			return
 		}
 		var body T
@@ -102,7 +109,7 @@ func decode(body io.Reader, into any) error {
 	return nil
 }
 
-// statusOf returns the status for err: 4xx is the caller's fault, 5xx is ours or the API's.
+// statusOf returns the status for err: 4xx is the caller's to mend, 5xx is ours or the API's.
 func statusOf(err error) int {
 	var tooLarge *http.MaxBytesError
 	var transport *zapi.TransportError
@@ -111,14 +118,14 @@ func statusOf(err error) int {
 		return statusClientClosedRequest // nobody reads it
 	case errors.As(err, &tooLarge):
 		return http.StatusRequestEntityTooLarge
+	case errors.Is(err, zapi.ErrInvalidCredentials), errors.Is(err, zapi.ErrUnauthorized), errors.Is(err, zapi.ErrNotFound):
+		return http.StatusInternalServerError // the credentials are ours: no 4xx, and no 502 that invites a repetition
 	case errors.Is(err, errMalformed), errors.Is(err, zapi.ErrInvalidArgument):
 		return http.StatusBadRequest
-	case errors.Is(err, errNoInstance), errors.Is(err, zapi.ErrNotFound):
+	case errors.Is(err, errNoInstance):
 		return http.StatusNotFound
-	case errors.Is(err, zapi.ErrRejected):
-		return http.StatusConflict // the number's state forbids it; is it connected?
-	case errors.Is(err, zapi.ErrUnauthorized):
-		return http.StatusInternalServerError // the credentials are ours: no 401, and no 502 that invites a repetition
+	case errors.Is(err, zapi.ErrNotConnected), errors.Is(err, zapi.ErrRejected):
+		return http.StatusConflict // the number's state forbids it: no 503, which would wake whoever is on call
 	case errors.Is(err, zapi.ErrRateLimited):
 		return http.StatusServiceUnavailable
 	case errors.As(err, &transport) && transport.Timeout():
@@ -132,18 +139,20 @@ func statusOf(err error) int {
 func (s *service) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status := statusOf(err)
 	body := failure{Error: err.Error()}
-	if status >= http.StatusInternalServerError {
-		s.log.ErrorContext(r.Context(), "not set", "path", r.URL.Path, "status", status, "error", err)
-		body.Error = http.StatusText(status)
-	}
 	var invalid *zapi.ValidationError
-	if errors.As(err, &invalid) {
+	switch {
+	case status >= http.StatusInternalServerError:
+		s.log.ErrorContext(r.Context(), "not set", "path", r.URL.Path, "status", status, "failure", zapi.Kind(err), "error", err)
+		body.Error = http.StatusText(status)
+	case errors.Is(err, zapi.ErrNotConnected):
+		body.Error = "the number is not connected to WhatsApp: connect it again in the Z-API panel, then repeat"
+	case errors.As(err, &invalid):
 		body.Field, body.Reason = invalid.Field, invalid.Reason
 	}
-	var refused *zapi.APIError
-	if errors.Is(err, zapi.ErrRateLimited) && errors.As(err, &refused) {
-		wait := max(refused.RetryAfter, time.Second) // also without a Retry-After
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+	if status == http.StatusServiceUnavailable {
+		after, _ := zapi.Retryable(err)
+		after = max(after, time.Second) // also if the API did not say how long
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)

@@ -1,5 +1,5 @@
 // Backend is a small HTTP service through which a company's own programs set the privacy of its numbers. Its status codes
-// distinguish mistakes of the caller (4xx) from failures of the service or the API (5xx).
+// distinguish what the caller can mend (4xx) from failures of the service, such as broken credentials, or of the API (5xx).
 //
 //	go run ./examples/backend
 //
@@ -70,16 +70,21 @@ func listenAndServe(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	client, err := zapi.NewClient(creds, zapi.WithUserAgent("backend-example/1.0"))
+	api, err := zapi.NewAPI(zapi.WithUserAgent("backend-example/1.0"))
 	if err != nil {
 		return err
 	}
+	client, err := api.Instance(creds) // refuses broken credentials now, not at the first request
+	if err != nil {
+		return err
+	}
+	find := func(instanceID string) (zapi.Credentials, bool) { return creds, instanceID == creds.InstanceID }
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return err
 	}
 	slog.Info("serving", "address", listener.Addr().String(), "instance", client)
-	return serve(ctx, listener, newServer(newHandler(slog.Default(), client)))
+	return serve(ctx, listener, newServer(newHandler(slog.Default(), api, find)))
 }
 
 // newServer bounds how long a slow or silent caller can hold a connection.

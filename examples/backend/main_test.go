@@ -39,11 +39,22 @@ var creds = zapi.Credentials{InstanceID: "instance", Token: "t0ken-9B1F", Client
 // newService is the handler with a network that is the mock; what it logs goes to log.
 func newService(t *testing.T, mock *httpmock.MockTransport, log io.Writer) http.Handler {
 	t.Helper()
-	client, err := zapi.NewClient(creds,
+	api, err := zapi.NewAPI(
 		zapi.WithTransport(mock),
-		zapi.WithRetry(zapi.RetryPolicy{MaxAttempts: 1})) // a failure shows at once
+		zapi.WithRetry(zapi.RetryPolicy{})) // a failure shows at once
 	require.NoError(t, err)
-	return newHandler(slog.New(slog.NewTextHandler(log, nil)), client)
+	find := func(instanceID string) (zapi.Credentials, bool) {
+		stored := creds
+		stored.InstanceID = instanceID
+		switch instanceID {
+		case "quoted":
+			stored.Token = `"` + creds.Token + `"`
+		case "unset":
+			stored.ClientToken = ""
+		}
+		return stored, instanceID != "other"
+	}
+	return newHandler(slog.New(slog.NewTextHandler(log, nil)), api, find)
 }
 
 // mockAPI responds to the routes of the service with responder, and returns where the last body goes.
@@ -120,8 +131,8 @@ func TestRefusedBeforeSending(t *testing.T) {
 		{"malformed phone", http.MethodPut, photo, `{"visibility": "CONTACT_BLACKLIST", "changes": [{"action": "add", "phone": "911"}]}`, http.StatusBadRequest, `"field":"changes[0].phone","reason":"must be 7 to 15 digits`},
 		{"changes without a blacklist", http.MethodPut, photo, `{"visibility": "ALL", "changes": [{"action": "add", "phone": "5544911111111"}]}`, http.StatusBadRequest, `"field":"changes","reason":"are allowed only with CONTACT_BLACKLIST"`},
 		{"no visibility", http.MethodPut, photo, `{}`, http.StatusBadRequest, `"field":"visibility","reason":"must be one of`},
-		{"unknown visibility", http.MethodPut, photo, `{"visibility": "FRIENDS"}`, http.StatusBadRequest, `"reason":"must be one of ALL, NONE, CONTACTS, CONTACT_BLACKLIST"`},
-		{"visibility of another setting", http.MethodPut, "/instances/instance/online", `{"visibility": "CONTACTS"}`, http.StatusBadRequest, `"reason":"must be one of ALL, SAME_LAST_SEEN"`},
+		{"unknown visibility", http.MethodPut, photo, `{"visibility": "FRIENDS"}`, http.StatusBadRequest, `"reason":"must be one of ALL, NONE, CONTACTS, CONTACT_BLACKLIST`},
+		{"visibility of another setting", http.MethodPut, "/instances/instance/online", `{"visibility": "CONTACTS"}`, http.StatusBadRequest, `"reason":"must be one of ALL, SAME_LAST_SEEN`},
 		{"unknown key", http.MethodPut, photo, `{"visibility": "ALL", "phone": "5544911111111"}`, http.StatusBadRequest, `malformed body`},
 		{"unknown key of a change", http.MethodPut, photo, `{"visibility": "CONTACT_BLACKLIST", "changes": [{"add": "5544911111111"}]}`, http.StatusBadRequest, `malformed body`},
 		{"no JSON", http.MethodPut, photo, `visibility=ALL`, http.StatusBadRequest, `malformed body`},
@@ -153,19 +164,22 @@ func TestFailuresOfTheAPI(t *testing.T) {
 		status     int
 		retryAfter string
 		response   string
+		failure    string // in the log; empty if nothing is logged
 	}{
-		{"not found", responding(http.StatusNotFound, `{"error":"Instance not found"}`), http.StatusNotFound, "", "Instance not found"},
-		{"not found with status 200", responding(http.StatusOK, `{"error":"NOT_FOUND"}`), http.StatusNotFound, "", "NOT_FOUND"},
-		{"wrong Client-Token", responding(http.StatusForbidden, `{"error":"Client-Token cl1ent-7A0S not allowed"}`), http.StatusInternalServerError, "", "Internal Server Error"},
-		{"no Client-Token", responding(http.StatusBadRequest, `{"error":"your client-token is not configured"}`), http.StatusInternalServerError, "", "Internal Server Error"},
-		{"rejected", responding(http.StatusOK, `{"success":false,"message":"the number is not connected"}`), http.StatusConflict, "", "the number is not connected"},
-		{"rate limited", responding(http.StatusTooManyRequests, ``).HeaderSet(http.Header{"Retry-After": {"7"}}), http.StatusServiceUnavailable, "7", "Service Unavailable"},
-		{"rate limited, not told for how long", responding(http.StatusTooManyRequests, ``), http.StatusServiceUnavailable, "1", "Service Unavailable"},
-		{"refused input", responding(http.StatusBadRequest, `{"error":"Invalid phone"}`), http.StatusBadGateway, "", "Bad Gateway"},
-		{"unavailable", responding(http.StatusServiceUnavailable, ``), http.StatusBadGateway, "", "Bad Gateway"},
-		{"a page of HTML", responding(http.StatusOK, `<html></html>`), http.StatusBadGateway, "", "Bad Gateway"},
-		{"connection refused", failing(&net.OpError{Op: "dial", Err: errors.New("connection refused")}), http.StatusBadGateway, "", "Bad Gateway"},
-		{"timeout", failing(os.ErrDeadlineExceeded), http.StatusGatewayTimeout, "", "Gateway Timeout"},
+		{"not connected", responding(http.StatusBadRequest, `{"error":"You are not connected."}`), http.StatusConflict, "", "the number is not connected to WhatsApp", ""},
+		{"rejected", responding(http.StatusOK, `{"success":false,"message":"try again"}`), http.StatusConflict, "", "try again", ""},
+		{"not found", responding(http.StatusNotFound, `{"error":"Instance not found"}`), http.StatusInternalServerError, "", "Internal Server Error", `"not found"`},
+		{"not found with status 200", responding(http.StatusOK, `{"error":"NOT_FOUND"}`), http.StatusInternalServerError, "", "Internal Server Error", `"not found"`},
+		{"wrong Client-Token", responding(http.StatusForbidden, `{"error":"Client-Token cl1ent-7A0S not allowed"}`), http.StatusInternalServerError, "", "Internal Server Error", "unauthorized"},
+		{"no Client-Token", responding(http.StatusBadRequest, `{"error":"your client-token is not configured"}`), http.StatusInternalServerError, "", "Internal Server Error", "unauthorized"},
+		{"rate limited", responding(http.StatusTooManyRequests, ``).HeaderSet(http.Header{"Retry-After": {"7"}}), http.StatusServiceUnavailable, "7", "Service Unavailable", `"rate limited"`},
+		{"rate limited, not told for how long", responding(http.StatusTooManyRequests, ``), http.StatusServiceUnavailable, "1", "Service Unavailable", `"rate limited"`},
+		{"refused input", responding(http.StatusBadRequest, `{"error":"Invalid phone"}`), http.StatusBadGateway, "", "Bad Gateway", "refused"},
+		{"unavailable", responding(http.StatusServiceUnavailable, ``), http.StatusBadGateway, "", "Bad Gateway", "unavailable"},
+		{"a page of HTML", responding(http.StatusOK, `<html></html>`), http.StatusBadGateway, "", "Bad Gateway", `"unexpected response"`},
+		{"a page of a firewall", responding(http.StatusForbidden, `<html></html>`), http.StatusBadGateway, "", "Bad Gateway", `"unexpected response"`},
+		{"connection refused", failing(&net.OpError{Op: "dial", Err: errors.New("connection refused")}), http.StatusBadGateway, "", "Bad Gateway", `"connection refused"`},
+		{"timeout", failing(os.ErrDeadlineExceeded), http.StatusGatewayTimeout, "", "Gateway Timeout", "timeout"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -176,10 +190,30 @@ func TestFailuresOfTheAPI(t *testing.T) {
 			assert.Equal(t, tt.retryAfter, response.Header().Get("Retry-After"))
 			assert.Equal(t, "application/json", response.Header().Get("Content-Type"))
 			assert.Contains(t, response.Body.String(), tt.response)
-			assert.Equal(t, tt.status >= 500, strings.Contains(log, "privacy/photo"), "what is not the caller's fault is logged")
+			if tt.failure == "" {
+				assert.Empty(t, log, "the caller can mend it")
+			} else {
+				assert.Contains(t, log, " failure="+tt.failure+` error="zapi: privacy/photo: `)
+			}
 			for _, secret := range []string{creds.Token, creds.ClientToken} {
 				assert.NotContains(t, response.Body.String()+log, secret)
 			}
+		})
+	}
+}
+
+func TestBrokenCredentialsOfOurOwn(t *testing.T) {
+	t.Parallel()
+	for id, field := range map[string]string{"quoted": "Token", "unset": "ClientToken"} {
+		t.Run(id, func(t *testing.T) {
+			t.Parallel()
+			mock, _ := mockAPI(succeeding)
+			response, log := serveOne(t, mock, http.MethodPut, "/instances/"+id+"/photo", `{"visibility": "ALL"}`)
+			assert.Equal(t, http.StatusInternalServerError, response.Code)
+			assert.JSONEq(t, `{"error": "Internal Server Error"}`, response.Body.String(), "the caller cannot mend it")
+			assert.Contains(t, log, `failure="invalid credentials" error="zapi: Instance: `+field+`: must `)
+			assert.NotContains(t, log, creds.Token)
+			assert.Zero(t, mock.GetTotalCallCount())
 		})
 	}
 }
@@ -279,8 +313,21 @@ func TestDemonstration(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
 	require.NoError(t, demonstrate(t.Context(), &out))
-	assert.Equal(t, 8, strings.Count(out.String(), "PUT /instances/"))
-	assert.True(t, strings.HasSuffix(out.String(), "The service has shut down.\n"))
+	assert.Equal(t, len(steps()), strings.Count(out.String(), "\nPUT /instances/"))
+	assert.Contains(t, out.String(), `
+# The number is not connected. Whoever holds the phone can mend that.
+PUT /instances/OFFLINE/online {"visibility":"ALL"}
+409 Conflict {"error":"the number is not connected to WhatsApp: connect it again in the Z-API panel, then repeat"}
+`)
+	assert.Contains(t, out.String(), `
+# Our own token is broken: nothing has replaced its variable. Nothing is sent, and again only the log has the reason.
+PUT /instances/BROKEN/online {"visibility":"ALL"}
+level=ERROR msg="not set" path=/instances/BROKEN/online status=500 failure="invalid credentials" error="zapi: Instance: Token: must be `)
+	assert.True(t, strings.HasSuffix(out.String(), `
+500 Internal Server Error {"error":"Internal Server Error"}
+
+The service has shut down.
+`))
 }
 
 func TestInterrupted(t *testing.T) {

@@ -74,7 +74,7 @@ func run(ctx context.Context, out io.Writer, o options, opts ...zapi.Option) err
 	if err != nil {
 		return err
 	}
-	if c.Policy == (zapi.Policy{}) {
+	if c.Policy.IsZero() {
 		return errors.New("nothing to set: the policy is empty")
 	}
 	policy, err := yaml.Marshal(c.Policy)

@@ -1,5 +1,5 @@
-// Phones accepts phones as people write them in their own country, by plugging libphonenumber into the client: without
-// it, (44) 91111-1111 could be a British number.
+// Phones accepts phones as people write them in their own country, by plugging libphonenumber into the client: to zapi
+// alone, as NormalizePhone shows, (44) 91111-1111 is a British number.
 //
 //	cd examples/phones && go run .
 //	cd examples/phones && go run . -country GB
@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/nyaruka/phonenumbers"
 
@@ -23,7 +24,7 @@ import (
 	"github.com/zapi-go/zapi/zapitest"
 )
 
-const description = `Phones puts phones as people write them on a blacklist of a fake server inside the program.
+const description = `Phones shows what becomes of phones as people write them, on a fake server inside the program.
 
 `
 
@@ -50,8 +51,9 @@ func main() {
 var samples = []string{
 	"(44) 91111-1111",
 	"+44 20 7946 0958",
-	"(44) 9111-1111", // without the ninth digit of Brazilian mobiles
+	"(44) 9911-1111", // without the ninth digit of Brazilian mobiles
 	"999999999999999@lid",
+	"4499111111.0", // a cell of a spreadsheet
 	"call me later",
 }
 
@@ -67,21 +69,44 @@ func run(ctx context.Context, out io.Writer, country string) error {
 		return err
 	}
 	fmt.Fprintf(out, "Phones without a country code are taken for phones of %s.\n\n", country)
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "WRITTEN\tSENT WITH THE PARSER\tSENT WITHOUT IT: NormalizePhone")
 	for _, phone := range samples {
-		diff, err := client.ReplaceBlacklist(ctx, zapi.BlacklistPhoto, []string{phone})
-		switch {
-		case errors.Is(err, zapi.ErrInvalidArgument):
-			fmt.Fprintf(out, "%-20s  refused: %v\n", phone, err) // the error does not quote the phone; this program does
-		case err != nil:
+		parsed, err := client.DiffBlacklist(ctx, zapi.BlacklistPhoto, []string{phone}) // changes nothing
+		if err != nil && !errors.Is(err, zapi.ErrInvalidArgument) {
 			return err
-		default:
-			fmt.Fprintf(out, "%-20s  listed as %s\n", phone, strings.Join(diff.Added, ", "))
 		}
+		sent := strings.Join(parsed.Added, "")
+		if err != nil {
+			sent = "refused"
+		}
+		alone, err := zapi.NormalizePhone(phone)
+		var invalid *zapi.ValidationError
+		if errors.As(err, &invalid) {
+			alone = "refused: " + invalid.Reason
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\n", phone, sent, alone)
 	}
-	fmt.Fprint(out, `
-WhatsApp knows many Brazilian mobiles without their ninth digit: it may list 554491111111 for 5544991111111.
-ReplaceBlacklist compares what the API lists, so it then removes the one and adds the other every time.
-`)
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	return compare(ctx, out, server, client)
+}
+
+// compare shows that a list matches in either form of its Brazilian mobiles.
+func compare(ctx context.Context, out io.Writer, server *zapitest.Server, client *zapi.Client) error {
+	const listed, wanted = "554499111111", "+55 44 99911-1111"
+	settings := server.Settings(client.InstanceID())
+	settings.Photo = zapitest.Audience{Visibility: zapi.VisibilityContactBlacklist, Blacklist: []string{listed}}
+	server.SetSettings(client.InstanceID(), settings)
+	diff, err := client.ReplaceBlacklist(ctx, zapi.BlacklistPhoto, []string{wanted})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, `
+WhatsApp lists many Brazilian mobiles without their ninth digit. To zapi, both forms are the same contact:
+%s is listed, %s is wanted: %d added, %d removed.
+`, listed, wanted, len(diff.Added), len(diff.Removed))
 	return nil
 }
 
@@ -97,10 +122,27 @@ func phoneParser(country string) (func(phone string) (string, error), error) {
 		if err != nil {
 			return "", err
 		}
-		// Also false for a Brazilian mobile without its ninth digit. To accept those, add the digit here.
-		if !phonenumbers.IsValidNumber(number) {
+		if isSpreadsheetCell(phone) || !phonenumbers.IsValidNumber(number) && !lacksNinthDigit(number) {
 			return "", errNoPhone
 		}
 		return phonenumbers.Format(number, phonenumbers.E164), nil
 	}, nil
+}
+
+// isSpreadsheetCell reports whether phone ends in the .0 or ,0 of a number cell. libphonenumber would drop the point and
+// keep the 0, and the phone with the 0 may be someone else's.
+func isSpreadsheetCell(phone string) bool {
+	whole := strings.TrimRight(phone, "0 ")
+	return strings.HasSuffix(whole, ".") || strings.HasSuffix(whole, ",")
+}
+
+// lacksNinthDigit reports whether number is a Brazilian mobile in the form in which WhatsApp lists many of them, which
+// libphonenumber does not know.
+func lacksNinthDigit(number *phonenumbers.PhoneNumber) bool {
+	digits := phonenumbers.GetNationalSignificantNumber(number)
+	if number.GetCountryCode() != 55 || len(digits) != 10 || digits[2] < '6' {
+		return false
+	}
+	dialed, err := phonenumbers.Parse("+55"+digits[:2]+"9"+digits[2:], "BR")
+	return err == nil && phonenumbers.IsValidNumber(dialed)
 }

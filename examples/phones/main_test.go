@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { commandline.Main(m, main) }
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	commandline.Run(t, []commandline.Test{
-		{Name: "help", Args: []string{"-h"}, Want: "Phones puts phones"},
+		{Name: "help", Args: []string{"-h"}, Want: "Phones shows what becomes of phones"},
 		{Name: "nothing", Want: "taken for phones of BR."},
 		{Name: "country", Args: []string{"-country", "GB"}, Want: "taken for phones of GB."},
 		{Name: "unknown country", Args: []string{"-country", "Brasil"}, Code: 1, Want: `unknown country "Brasil"`},
@@ -31,15 +31,18 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
 	require.NoError(t, run(t.Context(), &out, "BR"))
-	const refusal = "refused: zapi: privacy/disallowed-contacts: want[0]: is refused by the parser given to WithPhoneParser\n"
 	assert.Equal(t, `Phones without a country code are taken for phones of BR.
 
-(44) 91111-1111       listed as 5544911111111
-+44 20 7946 0958      listed as 442079460958
-(44) 9111-1111        `+refusal+`999999999999999@lid   listed as 999999999999999@lid
-call me later         `+refusal+`
-WhatsApp knows many Brazilian mobiles without their ninth digit: it may list 554491111111 for 5544991111111.
-ReplaceBlacklist compares what the API lists, so it then removes the one and adds the other every time.
+WRITTEN              SENT WITH THE PARSER  SENT WITHOUT IT: NormalizePhone
+(44) 91111-1111      5544911111111         44911111111
++44 20 7946 0958     442079460958          442079460958
+(44) 9911-1111       554499111111          4499111111
+999999999999999@lid  999999999999999@lid   999999999999999@lid
+4499111111.0         refused               refused: must have nothing behind the number, such as .0, (2), an extension or a second phone
+call me later        refused               refused: must be 7 to 15 digits, country code first, or digits@lid
+
+WhatsApp lists many Brazilian mobiles without their ninth digit. To zapi, both forms are the same contact:
+554499111111 is listed, +55 44 99911-1111 is wanted: 0 added, 0 removed.
 `, out.String())
 }
 
@@ -59,7 +62,15 @@ func TestPhones(t *testing.T) {
 		{"of another country, as on a business card", "BR", "+44 (0)20 7946 0958", "442079460958"},
 		{"the same digits elsewhere", "GB", "020 7946 0958", "442079460958"},
 		{"private id", "BR", "999999999999999@lid", "999999999999999@lid"},
-		{"mobile without the ninth digit", "BR", "(44) 9111-1111", refused},
+		{"mobile without the ninth digit", "BR", "(44) 9911-1111", "554499111111"},
+		{"mobile without the ninth digit, as the API lists it", "BR", "554499111111", "554499111111"},
+		{"mobile without the ninth digit, elsewhere", "GB", "+55 44 9911-1111", "554499111111"},
+		{"neither a landline nor a mobile without the ninth digit", "BR", "(44) 1111-1111", refused},
+		{"mobile without the ninth digit, in an area that does not exist", "BR", "(23) 9911-1111", refused},
+		{"cell of a spreadsheet", "BR", "4499111111.0", refused},
+		{"cell of a spreadsheet, with a country code", "BR", "554491111111.0", refused},
+		{"cell of a spreadsheet in Brazil", "BR", "4499111111,0", refused},
+		{"large cell of a spreadsheet", "BR", "5.54491E+12", refused},
 		{"without the area code", "BR", "91111-1111", refused},
 		{"words", "BR", "call me later", refused},
 		{"too short", "BR", "911", refused},

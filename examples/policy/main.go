@@ -1,11 +1,11 @@
 // Policy gives several instances the same privacy, a few at a time, and shows what happened to each. The failure of one
-// does not stop the others.
+// does not stop the others. With -plan it shows what would be sent, and changes nothing.
 //
 //	go run ./examples/policy
-//	go run ./examples/policy -file examples/policy/policy.json
+//	go run ./examples/policy -plan -file examples/policy/policy.json
 //
 // It talks to a fake server inside the program, on which one instance has a wrong Client-Token and the photo of
-// another one is rejected.
+// another one cannot be set for the time being.
 package main
 
 import (
@@ -17,11 +17,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
-	"text/tabwriter"
+	"time"
 
 	"github.com/zapi-go/zapi"
 	"github.com/zapi-go/zapi/zapitest"
@@ -45,6 +45,7 @@ type instance struct {
 
 func main() {
 	file := flag.String("file", "", "`file` with the policy, as JSON; without it a sample is used")
+	plan := flag.Bool("plan", false, "show what would be sent, and change nothing")
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), description)
 		flag.PrintDefaults()
@@ -57,24 +58,28 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 
-	if err := run(ctx, os.Stdout, *file); err != nil {
+	if err := run(ctx, os.Stdout, *file, *plan); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, out io.Writer, file string) error {
+func run(ctx context.Context, out io.Writer, file string, planOnly bool) error {
 	policy, err := readPolicy(file)
 	if err != nil {
 		return err
 	}
 	server := zapitest.NewServer()
 	defer server.Close()
-	client, instances, err := connect(server)
+	api, instances, err := connect(server)
 	if err != nil {
 		return err
 	}
-	results := applyAll(ctx, client, policy, instances)
+	act, report := apply, reportApplied
+	if planOnly {
+		act, report = plan, reportPlans
+	}
+	results := forEach(instances, func(in instance) result { return act(ctx, api, in.creds, policy) })
 	return errors.Join(report(out, instances, results), unprovoked(instances, results))
 }
 
@@ -100,79 +105,70 @@ func readPolicy(file string) (zapi.Policy, error) {
 	if err != nil {
 		return zapi.Policy{}, fmt.Errorf("%s: %w", name, err)
 	}
+	if err := policy.Validate(); err != nil { // such as an empty one, which Unmarshal accepts
+		return zapi.Policy{}, fmt.Errorf("%s: %w", name, err)
+	}
 	return policy, nil
 }
 
-// connect makes the instances, and the client whose connections they share.
-func connect(server *zapitest.Server) (*zapi.Client, []instance, error) {
-	billing, warehouse := server.AddInstance(), server.AddInstance()
+// connect makes the instances, and the API whose connections they share.
+func connect(server *zapitest.Server) (*zapi.API, []instance, error) {
+	support, billing, warehouse := server.AddInstance(), server.AddInstance(), server.AddInstance()
+	settings := server.Settings(support.InstanceID)
+	settings.LastSeen.Blacklist = []string{"5511988887777", "5544922222222"}
+	server.SetSettings(support.InstanceID, settings)
 	billing.ClientToken = "FORGOTTEN"
 	server.FailWhen(func(r zapitest.Request) bool {
 		return r.InstanceID == warehouse.InstanceID && r.Op == "privacy/photo"
-	}, zapitest.Answer{Body: `{"success": false, "message": "the number is not connected"}`})
+	}, zapitest.Answer{StatusCode: http.StatusServiceUnavailable})
 	instances := []instance{
 		{"sales", server.Credentials(), nil},
-		{"support", server.AddInstance(), nil},
+		{"support", support, nil},
 		{"billing", billing, zapi.ErrUnauthorized},
 		{"delivery", server.AddInstance(), nil},
-		{"warehouse", warehouse, zapi.ErrRejected},
+		{"warehouse", warehouse, zapi.ErrUnavailable},
 		{"returns", server.AddInstance(), nil},
 	}
-	client, err := server.Client()
-	return client, instances, err
+	api, err := zapi.NewAPI(zapi.WithBaseURL(server.URL()),
+		zapi.WithRetry(zapi.RetryPolicy{MaxAttempts: 2, MinWait: time.Millisecond, MaxWait: time.Millisecond})) // a fake server needs no pause
+	return api, instances, err
 }
 
-// applyAll returns what happened to each instance, in their order.
-func applyAll(ctx context.Context, client *zapi.Client, policy zapi.Policy, instances []instance) []error {
-	results := make([]error, len(instances))
+// A result is what happened to one instance.
+type result struct {
+	plan zapi.Plan // with -plan
+	err  error
+}
+
+// forEach returns the result of act for each instance, in their order.
+func forEach(instances []instance, act func(instance) result) []result {
+	results := make([]result, len(instances))
 	slots := make(chan struct{}, parallel)
 	var group sync.WaitGroup
 	for i, in := range instances {
 		slots <- struct{}{}
 		group.Go(func() {
 			defer func() { <-slots }()
-			results[i] = apply(ctx, client, policy, in.creds)
+			results[i] = act(in)
 		})
 	}
 	group.Wait()
 	return results
 }
 
-func apply(ctx context.Context, client *zapi.Client, policy zapi.Policy, creds zapi.Credentials) error {
-	own, err := client.ForInstance(creds)
+func apply(ctx context.Context, api *zapi.API, creds zapi.Credentials, policy zapi.Policy) result {
+	client, err := api.Instance(creds)
 	if err != nil {
-		return err
+		return result{err: err}
 	}
-	return own.Apply(ctx, policy)
+	return result{err: client.Apply(ctx, policy)}
 }
 
-// report writes a table with a line for each instance, and more where several settings failed.
-func report(out io.Writer, instances []instance, results []error) error {
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "INSTANCE\tRESULT\tDETAILS")
-	for i, err := range results {
-		name, result, details := instances[i].name, "applied", "-"
-		if err != nil {
-			result, details = "incomplete", err.Error()
-		}
-		if errors.Is(err, zapi.ErrUnauthorized) {
-			result = "credentials refused"
-		}
-		for detail := range strings.SplitSeq(details, "\n") { // Apply joins its failures, a line for each
-			fmt.Fprintf(table, "%s\t%s\t%s\n", name, result, detail)
-			name, result = "", ""
-		}
+func plan(ctx context.Context, api *zapi.API, creds zapi.Credentials, policy zapi.Policy) result {
+	client, err := api.Instance(creds)
+	if err != nil {
+		return result{err: err}
 	}
-	return table.Flush()
-}
-
-// unprovoked returns the failures that the program did not provoke itself.
-func unprovoked(instances []instance, results []error) error {
-	var failures []error
-	for i, err := range results {
-		if in := instances[i]; err != nil && !errors.Is(err, in.provoked) {
-			failures = append(failures, fmt.Errorf("%s: %w", in.name, err))
-		}
-	}
-	return errors.Join(failures...)
+	planned, err := client.Plan(ctx, policy)
+	return result{planned, err}
 }

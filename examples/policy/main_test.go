@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -24,8 +27,9 @@ func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	commandline.Run(t, []commandline.Test{
 		{Name: "help", Args: []string{"-h"}, Want: "Policy applies a privacy policy"},
-		{Name: "nothing", Want: "credentials refused"},
-		{Name: "file", Args: []string{"-file", "policy.json"}, Want: "credentials refused"},
+		{Name: "nothing", Want: "unauthorized"},
+		{Name: "file", Args: []string{"-file", "policy.json"}, Want: "unauthorized"},
+		{Name: "plan", Args: []string{"-plan", "-file", "policy.json"}, Want: "Nothing was changed."},
 		{Name: "superfluous argument", Args: []string{"policy.json"}, Code: 2, Want: "policy takes flags only; see -h"},
 		{Name: "no such file", Args: []string{"-file", "none.json"}, Code: 1, Want: "none.json"},
 	})
@@ -38,30 +42,86 @@ func TestTable(t *testing.T) {
 	tests := []struct {
 		name, file, want string
 	}{
-		{"sample", "", `INSTANCE   RESULT               DETAILS
-sales      applied              -
-support    applied              -
-billing    credentials refused  lastSeen: zapi: privacy/disallowed-contacts: 403 Forbidden: Client-Token [REDACTED] not allowed
-delivery   applied              -
-warehouse  incomplete           photo: zapi: privacy/photo: rejected: the number is not connected
-returns    applied              -
+		{"sample", "", `INSTANCE   RESULT        APPLY AGAIN  DETAILS
+sales      applied       -            -
+support    applied       -            -
+billing    unauthorized  when mended  lastSeen: zapi: privacy/disallowed-contacts: 403 Forbidden: Client-Token [REDACTED] not allowed
+                                      applied: 0, not tried: 6
+delivery   applied       -            -
+warehouse  unavailable   later        photo: zapi: privacy/photo: 503 Service Unavailable (2 attempts)
+                                      applied: 6, not tried: 0
+returns    applied       -            -
 `},
-		{"another policy", photoOnly, `INSTANCE   RESULT               DETAILS
-sales      applied              -
-support    applied              -
-billing    credentials refused  photo: zapi: privacy/photo: 403 Forbidden: Client-Token [REDACTED] not allowed
-delivery   applied              -
-warehouse  incomplete           photo: zapi: privacy/photo: rejected: the number is not connected
-returns    applied              -
+		{"another policy", photoOnly, `INSTANCE   RESULT        APPLY AGAIN  DETAILS
+sales      applied       -            -
+support    applied       -            -
+billing    unauthorized  when mended  photo: zapi: privacy/photo: 403 Forbidden: Client-Token [REDACTED] not allowed
+                                      applied: 0, not tried: 0
+delivery   applied       -            -
+warehouse  unavailable   later        photo: zapi: privacy/photo: 503 Service Unavailable (2 attempts)
+                                      applied: 0, not tried: 0
+returns    applied       -            -
 `},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			var out strings.Builder
-			require.NoError(t, run(t.Context(), &out, tt.file))
+			require.NoError(t, run(t.Context(), &out, tt.file, false))
 			assert.Equal(t, tt.want, out.String())
 		})
+	}
+}
+
+func TestPlans(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	require.NoError(t, run(t.Context(), &out, "", true))
+	assert.Equal(t, `sales, delivery, warehouse, returns:
+SETTING          VALUE              BLACKLIST
+lastSeen         CONTACT_BLACKLIST  2 added, 0 removed
+photo            CONTACTS
+description      CONTACTS
+groupAdd         CONTACTS
+online           SAME_LAST_SEEN
+readReceipts     disable
+messageDuration  days90
+
+support:
+SETTING          VALUE              BLACKLIST
+lastSeen         CONTACT_BLACKLIST  1 added, 1 removed
+photo            CONTACTS
+description      CONTACTS
+groupAdd         CONTACTS
+online           SAME_LAST_SEEN
+readReceipts     disable
+messageDuration  days90
+
+billing:
+lastSeen: zapi: privacy/disallowed-contacts: 403 Forbidden: Client-Token [REDACTED] not allowed
+
+Nothing was changed.
+`, regexp.MustCompile(`(?m) +$`).ReplaceAllString(out.String(), ""))
+}
+
+func TestPlansChangeNothing(t *testing.T) {
+	t.Parallel()
+	server := zapitest.NewServer()
+	t.Cleanup(server.Close)
+	api, instances, err := connect(server)
+	require.NoError(t, err)
+	policy, err := readPolicy("")
+	require.NoError(t, err)
+	for _, in := range instances {
+		before := server.Settings(in.creds.InstanceID)
+		planned := plan(t.Context(), api, in.creds, policy)
+		assert.Equal(t, in.name == "billing", planned.err != nil)
+		assert.Equal(t, before, server.Settings(in.creds.InstanceID), in.name)
+	}
+	requests := server.Requests()
+	assert.Len(t, requests, len(instances))
+	for _, request := range requests {
+		assert.Equal(t, http.MethodGet, request.Method)
 	}
 }
 
@@ -69,12 +129,12 @@ func TestSettings(t *testing.T) {
 	t.Parallel()
 	server := zapitest.NewServer()
 	t.Cleanup(server.Close)
-	client, instances, err := connect(server)
+	api, instances, err := connect(server)
 	require.NoError(t, err)
 	policy, err := readPolicy("")
 	require.NoError(t, err)
 
-	untouched := server.Settings(client.InstanceID())
+	untouched := server.Settings(instances[0].creds.InstanceID)
 	contacts := zapitest.Audience{Visibility: zapi.VisibilityContacts}
 	applied := zapitest.Settings{
 		LastSeen: zapitest.Audience{
@@ -87,7 +147,7 @@ func TestSettings(t *testing.T) {
 	photoLeft := applied
 	photoLeft.Photo = untouched.Photo
 
-	results := applyAll(t.Context(), client, policy, instances)
+	results := forEach(instances, func(in instance) result { return apply(t.Context(), api, in.creds, policy) })
 	for i, want := range []struct {
 		name     string
 		settings zapitest.Settings
@@ -97,11 +157,11 @@ func TestSettings(t *testing.T) {
 		{"support", applied, nil},
 		{"billing", untouched, zapi.ErrUnauthorized},
 		{"delivery", applied, nil},
-		{"warehouse", photoLeft, zapi.ErrRejected},
+		{"warehouse", photoLeft, zapi.ErrUnavailable},
 		{"returns", applied, nil},
 	} {
 		assert.Equal(t, want.name, instances[i].name)
-		assert.ErrorIs(t, results[i], want.failure, want.name)
+		assert.ErrorIs(t, results[i].err, want.failure, want.name)
 		assert.Equal(t, want.settings, server.Settings(instances[i].creds.InstanceID), want.name)
 	}
 }
@@ -111,24 +171,20 @@ func TestOnlyAFewAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var underWay atomic.Int32
 		release := make(chan struct{})
-		hold := func(context.Context, zapi.Call, func(context.Context) error) error {
+		hold := func(in instance) result {
 			underWay.Add(1)
 			<-release
-			return nil
+			return result{err: in.provoked}
 		}
-		creds := zapi.Credentials{InstanceID: "instance", Token: "token", ClientToken: "client-token"}
-		client, err := zapi.NewClient(creds, zapi.WithInterceptor(hold))
-		require.NoError(t, err)
-		instances := slices.Repeat([]instance{{name: "sales", creds: creds}}, 2*parallel)
-
-		var results []error
-		go func() { results = applyAll(t.Context(), client, zapi.Policy{Online: zapi.OnlineAll}, instances) }()
+		instances := slices.Repeat([]instance{{provoked: zapi.ErrRejected}, {}}, parallel)
+		var results []result
+		go func() { results = forEach(instances, hold) }()
 		synctest.Wait()
 		assert.EqualValues(t, parallel, underWay.Load())
 		close(release)
 		synctest.Wait()
-		assert.EqualValues(t, len(instances), underWay.Load())
-		assert.Equal(t, make([]error, len(instances)), results)
+		assert.EqualValues(t, 2*parallel, underWay.Load())
+		assert.Equal(t, slices.Repeat([]result{{err: zapi.ErrRejected}, {}}, parallel), results, "in the order of the instances")
 	})
 }
 
@@ -144,6 +200,8 @@ func TestFilesAreReadStrictly(t *testing.T) {
 		{"one line", `{"online": ALL}`, "FILE:1:12: invalid character 'A'"},
 		{"cut off", "{\n", "FILE:1:2: unexpected end of JSON input"},
 		{"empty", "", "FILE:1:1: unexpected end of JSON input"},
+		{"no setting", "{}", "FILE: zapi: policy: must name at least one setting"},
+		{"null", "null", "FILE: zapi: policy: must name at least one setting"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -151,7 +209,7 @@ func TestFilesAreReadStrictly(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "policy.json")
 			require.NoError(t, os.WriteFile(file, []byte(tt.data), 0o600))
 			var out strings.Builder
-			err := run(t.Context(), &out, file)
+			err := run(t.Context(), &out, file, false)
 			assert.ErrorContains(t, err, strings.Replace(tt.want, "FILE", file, 1))
 			assert.Empty(t, out.String(), "nothing was sent")
 		})
@@ -160,8 +218,12 @@ func TestFilesAreReadStrictly(t *testing.T) {
 
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
-	ended, end := context.WithCancel(t.Context())
-	end()
-	var out strings.Builder
-	assert.ErrorIs(t, run(ended, &out, ""), context.Canceled)
+	for name, planOnly := range map[string]bool{"apply": false, "plan": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ended, end := context.WithCancel(t.Context())
+			end()
+			assert.ErrorIs(t, run(ended, io.Discard, "", planOnly), context.Canceled)
+		})
+	}
 }

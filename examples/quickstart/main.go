@@ -73,13 +73,20 @@ func runFake(ctx context.Context, out io.Writer) error {
 	online := client.SetOnlineVisibility(ctx, zapi.OnlineSameAsLastSeen)
 	report(out, "online: same as last seen", online)
 
-	// Two failures, to show what they look like.
+	// Three failures, to show what they look like.
 	report(out, "photo: a malformed phone", client.SetPhotoVisibility(ctx, zapi.VisibilityContactBlacklist, zapi.Disallow("911")))
-	server.FailNext(1, zapitest.Answer{Body: `{"success": false, "message": "the number is not connected"}`})
+	server.FailNext(1, zapitest.Answer{Body: `{"success": false, "message": "not now"}`})
 	report(out, "online: a rejection by the API", client.SetOnlineVisibility(ctx, zapi.OnlineAll))
+	server.SetConnected(client.InstanceID(), false)
+	report(out, "online: without a connection", client.SetOnlineVisibility(ctx, zapi.OnlineAll))
+	status, err := client.Status(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\nConnected to WhatsApp: %t (%s)\n", status.Connected, status.Reason)
 
 	now := server.Settings(client.InstanceID())
-	fmt.Fprintf(out, "\nThe server now has: last seen %s except %v, photo %s, online %s\n",
+	fmt.Fprintf(out, "The server now has: last seen %s except %v, photo %s, online %s\n",
 		now.LastSeen.Visibility, now.LastSeen.Blacklist, now.Photo.Visibility, now.Online)
 	return errors.Join(lastSeen, photo, online)
 }
@@ -92,6 +99,8 @@ func report(out io.Writer, what string, err error) {
 		verdict = "refused before anything was sent"
 	case errors.Is(err, zapi.ErrNotFound), errors.Is(err, zapi.ErrUnauthorized):
 		verdict = "refused by the API: check the credentials"
+	case errors.Is(err, zapi.ErrNotConnected):
+		verdict = "the number is not connected: connect it again in the Z-API panel"
 	case errors.Is(err, zapi.ErrRejected):
 		verdict = "rejected by the API: nothing was changed"
 	case err != nil:

@@ -44,6 +44,8 @@ func TestFake(t *testing.T) {
 		"online: same as last seen          done\n",
 		"photo: a malformed phone           refused before anything was sent\n",
 		"online: a rejection by the API     rejected by the API: nothing was changed\n",
+		"online: without a connection       the number is not connected: connect it again in the Z-API panel\n",
+		"Connected to WhatsApp: false (You are not connected.)\n",
 		"last seen CONTACT_BLACKLIST except [554422222222 5544911111111], photo CONTACTS, online SAME_LAST_SEEN\n",
 	} {
 		assert.Contains(t, out.String(), want)

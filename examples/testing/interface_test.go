@@ -54,7 +54,7 @@ func TestHideWithAFake(t *testing.T) {
 	// An APIError made by hand matches the kind of its status code.
 	rateLimited := &zapi.APIError{StatusCode: http.StatusTooManyRequests, RetryAfter: 30 * time.Second}
 	unavailable := &zapi.APIError{StatusCode: http.StatusServiceUnavailable}
-	rejected := &zapi.APIError{StatusCode: http.StatusOK, Message: "the number is not connected"}
+	rejected := &zapi.APIError{StatusCode: http.StatusOK, Message: "not now"}
 	lost := &zapi.TransportError{Err: errors.New("connection reset")}
 	tests := []struct {
 		name  string

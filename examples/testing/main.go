@@ -1,7 +1,9 @@
-// Testing shows three ways to test code that uses zapi. The code under test is here; its tests are in
+// Testing shows four ways to test code that uses zapi. The code under test is here; its tests are in
 //
 //	main_test.go       with zapitest, a fake server that keeps the settings: what the numbers end up with
+//	synctest_test.go   the same in a bubble of testing/synctest, where waiting for an hour takes no time
 //	httpmock_test.go   with httpmock in place of the network: what goes over the wire
+//	synctest_test.go   with zapitest and a clock that does not wait: retries and their pauses
 //	interface_test.go  with a fake of our own behind an interface: what our code does, without zapi
 //
 // Run them, or the program, which runs the same code against a fake server inside it:
@@ -65,9 +67,9 @@ func (o Offboarding) Hide(ctx context.Context, phone string) error {
 	var failures []error
 	for _, set := range setters {
 		err := set(ctx, zapi.VisibilityContactBlacklist, zapi.Disallow(phone))
-		var apiErr *zapi.APIError
-		if errors.Is(err, zapi.ErrRateLimited) && errors.As(err, &apiErr) {
-			return &PostponedError{After: cmp.Or(apiErr.RetryAfter, defaultPause), Err: err} // more calls would be limited too
+		if errors.Is(err, zapi.ErrRateLimited) {
+			after, _ := zapi.Retryable(err)
+			return &PostponedError{After: cmp.Or(after, defaultPause), Err: err} // more calls would be limited too
 		}
 		failures = append(failures, err) // one setting hidden is better than none
 	}

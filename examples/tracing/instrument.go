@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"net/http"
 	"net/http/httptrace"
 	"strings"
@@ -49,41 +49,15 @@ func calls(tracer trace.Tracer, duration metric.Float64Histogram) zapi.Intercept
 		defer span.End()
 
 		err := next(ctx)
-		outcome := outcomeOf(err)
+		outcome := cmp.Or(zapi.Kind(err), "ok") // one of a few words, so that it can be an attribute of a metric
 		span.SetAttributes(attribute.Int("zapi.attempts", attempts), attribute.String("zapi.outcome", outcome))
 		if err != nil {
 			span.SetStatus(codes.Error, outcome) // not the text of err: the API may quote a phone
 		}
 		duration.Record(ctx, time.Since(start).Seconds(), metric.WithAttributes( // the instance would make too many series
-			attribute.String("zapi.operation", call.Op), attribute.String("zapi.outcome", outcome)))
+			attribute.String("zapi.op", call.Op), attribute.String("zapi.outcome", outcome)))
 		return err
 	}
-}
-
-// outcomeOf returns one of a few words, so that it can be an attribute of a metric.
-func outcomeOf(err error) string {
-	var transport *zapi.TransportError
-	switch {
-	case err == nil:
-		return "ok"
-	case errors.Is(err, zapi.ErrRejected):
-		return "rejected"
-	case errors.Is(err, zapi.ErrUnauthorized):
-		return "unauthorized"
-	case errors.Is(err, zapi.ErrNotFound):
-		return "not found"
-	case errors.Is(err, zapi.ErrRateLimited):
-		return "rate limited"
-	case errors.Is(err, zapi.ErrUnavailable):
-		return "unavailable"
-	case errors.Is(err, context.Canceled):
-		return "canceled"
-	case errors.As(err, &transport) && transport.Timeout():
-		return "timeout"
-	case transport != nil:
-		return "no response"
-	}
-	return "refused"
 }
 
 type attemptsKey struct{}
@@ -102,8 +76,8 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// spanName is the route without the instance, so that the spans of all instances have the same names.
+// spanName returns the method and the op, without the instance, so that the spans of all instances have the same names.
 func spanName(_ string, req *http.Request) string {
-	_, route, _ := strings.Cut(req.URL.Path, "/token/-/") // middleware sees "-" for the token
-	return req.Method + " " + route
+	_, op, _ := strings.Cut(req.URL.Path, "/token/-/") // middleware sees "-" for the token
+	return req.Method + " " + op
 }

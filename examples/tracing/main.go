@@ -5,7 +5,11 @@
 //	cd examples/tracing && go run . -connections
 //
 // It talks to a fake server inside the program and prints what a real program would export. The part to copy is
-// instrument.go. It is a module of its own, because of OpenTelemetry. See also breaker, a circuit breaker.
+// instrument.go. It is a module of its own, because of OpenTelemetry.
+//
+// The folder breaker has a second program, a circuit breaker around the calls of a client:
+//
+//	cd examples/tracing && go run ./breaker
 package main
 
 import (
@@ -83,7 +87,7 @@ func welcome(ctx context.Context, server *zapitest.Server, client *zapi.Client) 
 	lastSeen := client.SetLastSeen(ctx, zapi.VisibilityContacts)
 	_, photo := client.ReplaceBlacklist(ctx, zapi.BlacklistPhoto, []string{"+55 44 91111-1111"}) // two calls
 
-	server.FailNext(1, zapitest.Answer{Body: `{"success": false, "message": "the number is not connected"}`})
+	server.FailNext(1, zapitest.Answer{Body: `{"success": false, "message": "the setting cannot be changed now"}`})
 	rejected := client.SetReadReceipts(ctx, zapi.ReadReceiptsDisable)
 	if errors.Is(rejected, zapi.ErrRejected) {
 		rejected = nil

@@ -122,7 +122,7 @@ func TestSpansAndDurations(t *testing.T) {
 		{"a connection that is lost", drop, setPhoto, nil, photo(2, "ok"), []attempt{{post, 0, codes.Error}, {post, 200, codes.Unset}}},
 		{"a rejection", reject, setPhoto, zapi.ErrRejected, photo(1, "rejected"), []attempt{{post, 200, codes.Unset}}},
 		{"a refusal that quotes the secrets", answer(403), setPhoto, zapi.ErrUnauthorized, photo(1, "unauthorized"), []attempt{{post, 403, codes.Error}}},
-		{"a redirect that quotes the secrets", answer(307), setPhoto, zapi.ErrUnexpectedResponse, photo(1, "refused"), []attempt{{post, 307, codes.Unset}}},
+		{"a redirect that quotes the secrets", answer(307), setPhoto, zapi.ErrUnexpectedResponse, photo(1, "unexpected response"), []attempt{{post, 307, codes.Unset}}},
 		{"a caller that gave up", nil, canceled, context.Canceled, photo(0, "canceled"), nil},
 	}
 	for _, tt := range tests {
@@ -193,7 +193,7 @@ func TestSpansAndDurations(t *testing.T) {
 	}
 }
 
-// collect returns the number of durations by operation and outcome, and all metrics as an exporter would send them.
+// collect returns the number of durations by op and outcome, and all metrics as an exporter would send them.
 func collect(t *testing.T, reader sdkmetric.Reader) (durations map[string]uint64, all string) {
 	t.Helper()
 	var collected metricdata.ResourceMetrics
@@ -208,9 +208,9 @@ func collect(t *testing.T, reader sdkmetric.Reader) (durations map[string]uint64
 			histogram, ok := m.Data.(metricdata.Histogram[float64])
 			require.True(t, ok)
 			for _, point := range histogram.DataPoints {
-				operation, _ := point.Attributes.Value("zapi.operation")
+				op, _ := point.Attributes.Value("zapi.op")
 				outcome, _ := point.Attributes.Value("zapi.outcome")
-				durations[operation.AsString()+" "+outcome.AsString()] += point.Count
+				durations[op.AsString()+" "+outcome.AsString()] += point.Count
 				assert.Equal(t, 2, point.Attributes.Len(), "no instance, which would make a series of its own")
 			}
 		}
@@ -220,39 +220,13 @@ func collect(t *testing.T, reader sdkmetric.Reader) (durations map[string]uint64
 	return durations, string(text)
 }
 
-func TestOutcomes(t *testing.T) {
-	t.Parallel()
-	api := func(status int) error { return &zapi.APIError{StatusCode: status} }
-	tests := []struct {
-		want string
-		err  error
-	}{
-		{"ok", nil},
-		{"rejected", api(http.StatusOK)},
-		{"unauthorized", api(http.StatusUnauthorized)},
-		{"not found", api(http.StatusNotFound)},
-		{"rate limited", api(http.StatusTooManyRequests)},
-		{"unavailable", api(http.StatusBadGateway)},
-		{"refused", api(http.StatusMethodNotAllowed)},
-		{"canceled", &zapi.TransportError{Err: context.Canceled}},
-		{"timeout", &zapi.TransportError{Err: context.DeadlineExceeded}},
-		{"no response", &zapi.TransportError{Err: io.ErrUnexpectedEOF}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.want, func(t *testing.T) {
-			t.Parallel()
-			assert.Equal(t, tt.want, outcomeOf(tt.err))
-		})
-	}
-}
-
 func answer(status int) func(zapi.Credentials) zapitest.Answer {
 	return func(creds zapi.Credentials) zapitest.Answer {
 		quote := creds.Token + " " + creds.ClientToken
 		return zapitest.Answer{
 			StatusCode: status,
 			Header:     http.Header{"Location": {"/" + creds.Token}, "Client-Token": {creds.ClientToken}, "Content-Type": {"text/plain; quote=" + quote}},
-			Body:       quote,
+			Body:       `{"error": "` + quote + ` not allowed"}`,
 		}
 	}
 }

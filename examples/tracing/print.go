@@ -54,7 +54,7 @@ func (p *printer) print(span sdktrace.ReadOnlySpan, indent string) {
 	}
 }
 
-// printDurations prints a line for each operation and outcome.
+// printDurations prints a line for each op and outcome.
 func printDurations(ctx context.Context, out io.Writer, reader sdkmetric.Reader) error {
 	var collected metricdata.ResourceMetrics
 	if err := reader.Collect(ctx, &collected); err != nil {
@@ -68,16 +68,16 @@ func printDurations(ctx context.Context, out io.Writer, reader sdkmetric.Reader)
 				continue
 			}
 			for _, point := range histogram.DataPoints {
-				operation, _ := point.Attributes.Value("zapi.operation")
+				op, _ := point.Attributes.Value("zapi.op")
 				outcome, _ := point.Attributes.Value("zapi.outcome")
 				mean := time.Duration(point.Sum / float64(point.Count) * float64(time.Second))
-				lines = append(lines, fmt.Sprintf("%s\t%s\t%d\t%v", operation.AsString(), outcome.AsString(), point.Count, mean.Round(10*time.Microsecond)))
+				lines = append(lines, fmt.Sprintf("%s\t%s\t%d\t%v", op.AsString(), outcome.AsString(), point.Count, mean.Round(10*time.Microsecond)))
 			}
 		}
 	}
 	slices.Sort(lines)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "\nOPERATION\tOUTCOME\tCALLS\tMEAN")
+	fmt.Fprintln(table, "\nOP\tOUTCOME\tCALLS\tMEAN")
 	fmt.Fprintln(table, strings.Join(lines, "\n"))
 	return table.Flush()
 }

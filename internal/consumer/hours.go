@@ -4,7 +4,6 @@ package consumer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -60,13 +59,8 @@ func (h Hours) Close(ctx context.Context) error {
 
 // explain turns what may pass into a RetryLaterError.
 func (h Hours) explain(err error) error {
-	var apiErr *zapi.APIError
-	var transportErr *zapi.TransportError
-	switch {
-	case errors.Is(err, zapi.ErrRateLimited) && errors.As(err, &apiErr):
-		return &RetryLaterError{max(apiErr.RetryAfter, h.Pause), err}
-	case errors.Is(err, zapi.ErrUnavailable), errors.As(err, &transportErr):
-		return &RetryLaterError{h.Pause, err}
+	if after, ok := zapi.Retryable(err); ok {
+		return &RetryLaterError{max(after, h.Pause), err}
 	}
 	return err
 }

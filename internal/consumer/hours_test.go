@@ -86,8 +86,11 @@ func TestHoursWhenCallsFail(t *testing.T) {
 		{"unavailable", &zapi.APIError{StatusCode: http.StatusBadGateway}, pause},
 		{"no response", &zapi.TransportError{Err: errors.New("refused")}, pause},
 		{"joined", errors.Join(errors.New("photo"), &zapi.APIError{StatusCode: http.StatusBadGateway}), pause},
+		{"rejected", &zapi.APIError{StatusCode: http.StatusOK}, pause},
+		{"not connected", &zapi.APIError{StatusCode: http.StatusBadRequest, Code: "You are not connected."}, pause},
+		{"settings that pass", &zapi.ApplyError{Failed: []zapi.SettingError{{Setting: "online", Err: &zapi.TransportError{}}}}, pause},
+		{"a setting that does not pass", &zapi.ApplyError{Failed: []zapi.SettingError{{Setting: "online", Err: &zapi.APIError{StatusCode: http.StatusBadRequest}}}}, 0},
 		{"unauthorized", &zapi.APIError{StatusCode: http.StatusForbidden}, 0},
-		{"rejected", &zapi.APIError{StatusCode: http.StatusOK}, 0},
 		{"invalid", &zapi.ValidationError{Field: "want[0]"}, 0},
 	}
 	for _, tt := range tests {

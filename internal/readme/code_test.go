@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/jarcoal/httpmock"
 
@@ -52,15 +53,34 @@ func mockNetwork(creds zapi.Credentials) (*zapi.Client, error) {
 	httpmock.RegisterResponder("POST",
 		"https://api.z-api.io/instances/MY-ID/token/MY-TOKEN/privacy/photo",
 		httpmock.NewStringResponder(http.StatusOK, `{"success": true}`))
-	client, err := zapi.NewClient(creds, zapi.WithTransport(httpmock.DefaultTransport))
+	client, err := zapi.NewClient(creds, zapi.WithTransport(httpmock.DefaultTransport),
+		zapi.WithRetry(zapi.RetryPolicy{}))
 	return client, err
 }
 
-type PhotoSetter interface {
+type photoSetter interface {
 	SetPhotoVisibility(context.Context, zapi.Visibility, ...zapi.BlacklistChange) error
 }
 
-var _ PhotoSetter = (*zapi.Client)(nil)
+var _ photoSetter = (*zapi.Client)(nil) // what the README says of interfaces
+
+// queued is the job of a queue.
+type queued interface {
+	Done()
+	RepeatAfter(wait time.Duration)
+	Park(reason string)
+}
+
+func settle(job queued, err error) {
+	switch wait, again := zapi.Retryable(err); {
+	case err == nil:
+		job.Done()
+	case again:
+		job.RepeatAfter(max(wait, time.Minute))
+	default:
+		job.Park(zapi.Kind(err)) // for a person
+	}
+}
 
 //nolint:errcheck,noctx,usestdlibvars // what people write by hand, and the page compares with
 func hideLastSeen(instanceID, token, clientToken, phone string) error {
@@ -84,6 +104,16 @@ func hideLastSeen(instanceID, token, clientToken, phone string) error {
 	return nil // even if the body is {"success": false}
 }
 
+func hidePhoto(ctx context.Context, api *zapi.API, instanceID, token, clientToken string) error {
+	client, err := api.Instance(zapi.Credentials{
+		InstanceID: instanceID, Token: token, ClientToken: clientToken,
+	})
+	if err != nil {
+		return err // matches ErrInvalidCredentials
+	}
+	return client.SetPhotoVisibility(ctx, zapi.VisibilityNone)
+}
+
 func hideLastSeenWithZapi(ctx context.Context, client *zapi.Client, phone string) error {
 	err := client.SetLastSeen(ctx, zapi.VisibilityContactBlacklist, zapi.Disallow(phone))
 	switch {
@@ -93,6 +123,24 @@ func hideLastSeenWithZapi(ctx context.Context, client *zapi.Client, phone string
 		return fmt.Errorf("check the phone: %w", err)
 	}
 	return err // nil only if the API reports success
+}
+
+type printedJob struct{}
+
+func (printedJob) Done()                       { fmt.Println("done") }
+func (printedJob) RepeatAfter(d time.Duration) { fmt.Println("again after", d) }
+func (printedJob) Park(reason string)          { fmt.Println("parked:", reason) }
+
+func Example_queue() {
+	settle(printedJob{}, nil)
+	settle(printedJob{}, &zapi.APIError{StatusCode: 429, RetryAfter: 5 * time.Minute})
+	settle(printedJob{}, &zapi.APIError{StatusCode: 503})
+	settle(printedJob{}, &zapi.APIError{StatusCode: 403})
+	// Output:
+	// done
+	// again after 5m0s
+	// again after 1m0s
+	// parked: unauthorized
 }
 
 func Example() {

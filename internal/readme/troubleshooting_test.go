@@ -57,15 +57,25 @@ func causeErrors(t *testing.T) []string {
 		{InstanceID: "MY-ID", Token: "MY-TOKEN"},
 		{InstanceID: "MY-ID", Token: "MY-TOKEN ", ClientToken: "MY-CLIENT-TOKEN"},
 		{InstanceID: "MY-ID", Token: "MY-TOKEN", ClientToken: "MY-CLIENT-TOKEN\n"},
+		{InstanceID: "MY-ID", Token: "${TOKEN}", ClientToken: "MY-CLIENT-TOKEN"},
+		{InstanceID: "MY-TOKEN", Token: "MY-TOKEN", ClientToken: "MY-CLIENT-TOKEN"},
+		{InstanceID: "MY-ID", Token: "success", ClientToken: "MY-CLIENT-TOKEN"},
 	} {
 		_, err := zapi.NewClient(refused)
 		fails(err)
 	}
-	_, err = zapi.NewClient(creds, zapi.WithBaseURL("http://api.example.com"))
-	fails(err)
+	for _, opt := range []zapi.Option{
+		zapi.WithBaseURL("http://api.example.com"),
+		zapi.WithBaseURL("https://api.example.com/MY-TOKEN"),
+		zapi.WithBaseURL("https://api.example.com/instances/MY-ID/token/MY-TOKEN"),
+		zapi.WithTimeout(30),
+	} {
+		_, err = zapi.NewClient(creds, opt)
+		fails(err)
+	}
 	parser := zapi.WithPhoneParser(func(string) (string, error) { return "", errors.New("not a phone") })
 	client := newClient()
-	for _, phone := range []string{"1234", "044 91111-1111", "+55 (0)44 91111-1111", "55+44911111111"} {
+	for _, phone := range []string{"1234", "044 91111-1111", "+55 (0)44 91111-1111", "+55 044 91111-1111", "5544911111111.0", "55+44911111111"} {
 		fails(client.SetLastSeen(ctx, zapi.VisibilityContactBlacklist, zapi.Disallow(phone)))
 	}
 	fails(newClient(parser).SetLastSeen(ctx, zapi.VisibilityContactBlacklist, zapi.Disallow("1234")))
@@ -74,6 +84,7 @@ func causeErrors(t *testing.T) []string {
 	fails(client.SetLastSeen(ctx, "EVERYONE"))
 	var policy zapi.Policy
 	fails(json.Unmarshal([]byte(`{"lastseen": null}`), &policy))
+	fails(client.Apply(ctx, policy))
 
 	// Responses, of the fake server where it knows them.
 	server := zapitest.NewServer()
@@ -92,16 +103,32 @@ func causeErrors(t *testing.T) []string {
 		{Body: `{}`},
 		{Body: `{"success": true, "error": "Something went wrong"}`},
 		{Body: "<html>Sign in</html>"},
+		{StatusCode: 403, Body: "<html>Blocked</html>"},
+		{StatusCode: 400, Body: `{"error": "You are not connected."}`},
+		{Body: `{"error": "You are not connected."}`},
+		{StatusCode: 204},
+		{Body: `{"success": true, "success": true}`},
+		{Header: http.Header{"Content-Encoding": {"br"}}, Body: "compressed"},
+		{Body: strings.Repeat(" ", 1<<20) + "{}"},
 	} {
 		server.FailNext(1, answer)
 		setPhoto(ctx, local)
 	}
+
+	server.FailNext(2, zapitest.Answer{Body: `{}`})
+	_, err = newClient(local).Status(ctx)
+	fails(err)
+	_, err = newClient(local).DisallowedContacts(ctx, zapi.BlacklistPhoto)
+	fails(err)
 
 	// No response.
 	setPhoto(ctx, local, zapi.WithTransport(hanging{}), zapi.WithTimeout(time.Millisecond))
 	expired, cancel := context.WithTimeout(ctx, 0)
 	defer cancel()
 	setPhoto(expired, local)
+	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	setPhoto(short, local, zapi.WithTransport(hanging{}))
 	server.FailNext(1, zapitest.Answer{Drop: true})
 	setPhoto(ctx, local)
 	for _, err := range []error{
@@ -126,7 +153,10 @@ func causeErrors(t *testing.T) []string {
 		w.WriteHeader(http.StatusProxyAuthRequired)
 	}))
 	t.Cleanup(denying.Close)
-	setPhoto(ctx, zapi.WithBaseURL("https://api.example.com"), zapi.WithTransport(through(t, denying.URL)))
+	usual := http.DefaultTransport
+	http.DefaultTransport = through(t, denying.URL) // as if HTTPS_PROXY named it
+	setPhoto(ctx, zapi.WithBaseURL("https://api.example.com"))
+	http.DefaultTransport = usual
 
 	// Tests with httpmock.
 	mock := httpmock.NewMockTransport()

@@ -58,6 +58,14 @@ func TestCompiles(t *testing.T) {
 		{"policy", `_ = client.Apply(ctx, zapi.Policy{Photo: &zapi.Audience{Visibility: zapi.VisibilityAll}, Online: zapi.OnlineAll})`},
 		{"interceptor", `_ = zapi.WithInterceptor(func(ctx context.Context, _ zapi.Call, next func(context.Context) error) error { return next(ctx) })`},
 		{"error of a test", `var _ error = &zapi.APIError{StatusCode: 429}`},
+		{"previewed list", `diff, err := client.DiffBlacklist(ctx, zapi.BlacklistPhoto, []string{text}); _, _ = len(diff.Added), err`},
+		{"previewed policy", `plan, err := client.Plan(ctx, zapi.Policy{Online: zapi.OnlineAll}); _, _ = plan[0].Blacklist.Added, err`},
+		{"status", `status, err := client.Status(ctx); _, _ = status.Connected && status.PhoneConnected, err; _ = status.Reason`},
+		{"another route", `var out struct{}; _ = client.Do(ctx, "GET", text, nil, &out)`},
+		{"clients from a database", `api, err := zapi.NewAPI(); client, err = api.Instance(zapi.Credentials{}); api.CloseIdleConnections(); _ = err`},
+		{"kind and repetition", `var word string = zapi.Kind(client.Apply(ctx, zapi.Policy{})); var after time.Duration; after, ok := zapi.Retryable(nil); _, _, _ = word, after, ok`},
+		{"failed settings", `_ = (&zapi.ApplyError{Failed: []zapi.SettingError{{Setting: text, Err: zapi.ErrNotConnected}}}).Failed[0].Err`},
+		{"setting as an error", `var _, _ error = zapi.SettingError{}, &zapi.SettingError{}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -93,6 +101,13 @@ func TestDoesNotCompile(t *testing.T) {
 		{"policy by pointer", `_ = client.Apply(ctx, &zapi.Policy{})`, "as zapi.Policy value"},
 		{"instance of a client", `client.instanceID = text`, "instanceID"},
 		{"option of one's own", `_ = zapi.WithRateLimiter(time.Tick)`, "missing method Wait"},
+		{"scope for another route", `_ = client.Do(ctx, zapi.BlacklistPhoto, "device", nil, nil)`, "as string value"},
+		{"another route without out", `_ = client.Do(ctx, "GET", "device", nil)`, "not enough arguments"},
+		{"credentials for an API", `_, _ = zapi.NewAPI(zapi.Credentials{})`, "as zapi.Option value"},
+		{"options for an instance", `api, _ := zapi.NewAPI(); _, _ = api.Instance(zapi.Credentials{}, zapi.WithTimeout(0))`, "too many arguments"},
+		{"status as a condition", `if status, _ := client.Status(ctx); status {}`, "non-boolean condition"},
+		{"policy by pointer for a plan", `_, _ = client.Plan(ctx, &zapi.Policy{})`, "as zapi.Policy value"},
+		{"API without NewAPI", `_ = zapi.API{}.resty`, "resty"},
 		{"milliseconds for a timeout", `timeout := 500; _ = zapi.WithTimeout(timeout)`, "as time.Duration value"},
 	}
 	for _, tt := range tests {
@@ -153,6 +168,7 @@ func TestCallsTakeTheirOwnValues(t *testing.T) {
 
 // isValueType reports whether t is one of the types with constants.
 func isValueType(t types.Type) bool {
+	_, named := t.(*types.Named)
 	basic, ok := t.Underlying().(*types.Basic)
-	return ok && basic.Kind() == types.String
+	return named && ok && basic.Kind() == types.String
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/semaphore"
 )
 
 // layout is how the tables are kept. All but the first and the last are buckets, so that the tools of NATS can read them.
@@ -57,6 +58,8 @@ type JetStream struct {
 	stop    func() error // ends the embedded server, if there is one
 	flush   func() error // writes its files to disk
 
+	looking *semaphore.Weighted // for tables that are missing, one at a time
+
 	mu     sync.Mutex
 	queues map[string]jetstream.Consumer
 	missed time.Time // when a table was looked for last
@@ -79,7 +82,7 @@ func Dial(ctx context.Context, url string, c Config) (*JetStream, error) {
 // token is exchanged or a server starts, so it is tried again for ever.
 func connect(ctx context.Context, url string, c Config) (*JetStream, error) {
 	nothing := func() error { return nil }
-	s := &JetStream{config: c, closed: make(chan struct{}), stop: nothing, flush: nothing, queues: make(map[string]jetstream.Consumer)}
+	s := &JetStream{config: c, closed: make(chan struct{}), stop: nothing, flush: nothing, looking: semaphore.NewWeighted(1), queues: make(map[string]jetstream.Consumer)}
 	options := append([]nats.Option{
 		nats.Name("fleet"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.IgnoreAuthErrorAbort(),
 		nats.PingInterval(5 * time.Second), nats.MaxPingsOutstanding(2),
@@ -145,14 +148,24 @@ func (s *JetStream) LastSeq(ctx context.Context, t Table) (uint64, error) {
 }
 
 // stream asks the leader of a table for its state.
-func (s *JetStream) stream(ctx context.Context, t Table) (jetstream.Stream, error) {
+func (s *JetStream) stream(ctx context.Context, t Table) (stream jetstream.Stream, err error) {
+	err = s.again(ctx, func(ctx context.Context) error {
+		stream, err = s.js.Stream(ctx, layout[t].stream)
+		return err
+	})
+	return stream, err
+}
+
+// again does something, and once more if a table was missing.
+func (s *JetStream) again(ctx context.Context, do func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	stream, err := s.js.Stream(ctx, layout[t].stream)
+	err := do(ctx)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		s.missing(ctx)
+		err = do(ctx)
 	}
-	return stream, err
+	return err
 }
 
 // Get implements [Store]. Any replica may answer.

@@ -114,14 +114,15 @@ func (s *JetStream) create(ctx context.Context, t Table) error {
 	return err
 }
 
-// missing looks for the tables again after one could not be found, at most once a second.
+// missing looks for the tables again after one could not be found, one caller at a time and at most twice a second.
 func (s *JetStream) missing(ctx context.Context) {
-	s.mu.Lock()
-	recently := time.Since(s.missed) < time.Second
-	if !recently {
-		s.missed = time.Now()
-		clear(s.queues) // they are gone with their stream
+	if s.looking.Acquire(ctx, 1) != nil {
+		return
 	}
+	defer s.looking.Release(1)
+	s.mu.Lock()
+	recently := time.Since(s.missed) < 500*time.Millisecond
+	clear(s.queues) // they are gone with their stream
 	s.mu.Unlock()
 	if recently {
 		return
@@ -129,4 +130,7 @@ func (s *JetStream) missing(ctx context.Context) {
 	if err := s.look(ctx); err != nil && ctx.Err() == nil {
 		s.config.Log.WarnContext(ctx, "cannot look for the streams", "error", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.missed = time.Now()
 }

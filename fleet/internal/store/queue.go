@@ -24,11 +24,29 @@ func queueOf(account string) string { return "apply-" + account }
 
 // Queue implements [Store].
 func (s *JetStream) Queue(ctx context.Context, account string) error {
-	_, err := s.makeQueue(ctx, account)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		s.missing(ctx)
+	return s.again(ctx, func(ctx context.Context) error {
+		queue, err := s.makeQueue(ctx, account)
+		if err == nil {
+			_, err = s.mended(ctx, account, queue)
+		}
+		return err
+	})
+}
+
+// mended returns the queue as it must be. If the end of the stream was lost, such as by a power failure, the queue has delivered orders that
+// no longer are there, and goes on behind them: orders that get those sequences anew would never be handed out. So it is made
+// anew, and hands out all again. What is settled is dropped by the workers.
+func (s *JetStream) mended(ctx context.Context, account string, queue jetstream.Consumer) (jetstream.Consumer, error) {
+	last, err := s.LastSeq(ctx, Orders) // asked after the queue, so it is not behind
+	if err != nil || queue.CachedInfo().Delivered.Stream <= last {
+		return queue, err
 	}
-	return err
+	err = s.js.DeleteConsumer(ctx, layout[Orders].stream, queueOf(account))
+	s.config.Log.WarnContext(ctx, "a queue is ahead of its orders, whose end was lost", "account", account, "made again", err == nil, "error", err)
+	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return queue, nil // somebody else may
+	}
+	return s.makeQueue(ctx, account)
 }
 
 // queue returns the queue of an account as it was found before.
@@ -45,6 +63,8 @@ func (s *JetStream) queue(ctx context.Context, account string) (jetstream.Consum
 		queue, err = s.makeQueue(ctx, account)
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		s.missing(ctx)
+	case err == nil:
+		queue, err = s.mended(ctx, account, queue)
 	}
 	if err != nil {
 		return nil, err
@@ -95,17 +115,20 @@ func (s *JetStream) handOut(ctx context.Context, account string, n int, yield fu
 	return batch.Error()
 }
 
-// IsIdle implements [Store].
-func (s *JetStream) IsIdle(ctx context.Context, account string) (bool, error) {
+// Queued implements [Store].
+func (s *JetStream) Queued(ctx context.Context, account string) (int, error) {
 	queue, err := s.js.Consumer(ctx, layout[Orders].stream, queueOf(account))
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return true, nil
+		return 0, nil
+	}
+	if err == nil {
+		queue, err = s.mended(ctx, account, queue)
 	}
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	info := queue.CachedInfo() // just read
-	return info.NumPending == 0 && info.NumAckPending == 0, nil
+	return int(info.NumPending) + info.NumAckPending, nil
 }
 
 type delivery struct {

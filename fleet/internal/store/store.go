@@ -76,8 +76,8 @@ type Store interface {
 	Queue(ctx context.Context, account string) error
 	// HandOut hands out up to n orders of an account. It waits for them for a few seconds.
 	HandOut(ctx context.Context, account string, n int) iter.Seq2[Delivery, error]
-	// IsIdle reports whether an account has no order that is in hand or waits to be handed out.
-	IsIdle(ctx context.Context, account string) (bool, error)
+	// Queued returns how many orders of an account are in hand or wait to be handed out.
+	Queued(ctx context.Context, account string) (int, error)
 
 	// Now returns the time by the clock of the store.
 	Now(ctx context.Context) (time.Time, error)

@@ -178,16 +178,19 @@ func testHandOut(t *testing.T, s store.Store) {
 	require.NoError(t, s.Queue(ctx, "a"))
 	require.NoError(t, s.Queue(ctx, "a"), "again")
 	idle := func() bool {
-		idle, err := s.IsIdle(ctx, "a")
+		n, err := s.Queued(ctx, "a")
 		require.NoError(t, err)
-		return idle
+		return n == 0
 	}
 	assert.True(t, idle())
 	for i := range 3 {
 		put(t, s, store.Orders, fmt.Sprintf("a.%d", i), "x", 0)
 	}
 	put(t, s, store.Orders, "b.0", "of another account", 0)
-	assert.False(t, idle())
+	assert.Eventually(t, func() bool { // it is counted a moment later
+		n, err := s.Queued(ctx, "a")
+		return err == nil && n == 3
+	}, 5*time.Second, time.Millisecond)
 	first := take(t, s, 1)
 	require.Len(t, first, 1)
 	assert.Equal(t, "a.0", first[0].Entry().Key)

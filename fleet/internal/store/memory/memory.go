@@ -142,12 +142,6 @@ func (s *Store) Damage(t store.Table, d Damage, n int) {
 		for _, e := range kept {
 			current.last = e.Seq
 		}
-		if t == store.Orders {
-			for _, q := range s.queues {
-				q.next = min(q.next, current.last+1)
-				maps.DeleteFunc(q.pending, func(_ string, p pending) bool { return p.entry.Seq > current.last })
-			}
-		}
 	case d == Missing:
 		delete(current.entries, all[n%len(all)].Key)
 	case d == Garbled:
@@ -184,6 +178,8 @@ type Fault struct {
 // A Handle is the store as one process sees it.
 type Handle struct {
 	*Store
+	Turn func() time.Duration // how long it takes to react; nil for no time
+
 	faults func(call string) Fault
 	mu     sync.Mutex
 	killed bool
@@ -397,10 +393,20 @@ func (h *Handle) Queue(ctx context.Context, account string) error {
 	_, err := h.call(ctx, "queue"+account)
 	h.Store.mu.Lock()
 	defer h.Store.mu.Unlock()
-	if err == nil && h.queues[account] == nil {
-		h.queues[account] = &queue{pending: make(map[string]pending)}
+	if err == nil {
+		h.mend(account)
 	}
 	return err
+}
+
+// mend makes a queue that is missing, or that is ahead of its orders. It is called with s.mu held.
+func (s *Store) mend(account string) *queue {
+	q := s.queues[account]
+	if q == nil || q.next > s.tables[store.Orders].last+1 {
+		q = &queue{pending: make(map[string]pending)}
+		s.queues[account] = q
+	}
+	return q
 }
 
 // HandOut implements [store.Store].
@@ -423,6 +429,9 @@ func (h *Handle) HandOut(ctx context.Context, account string, n int) iter.Seq2[s
 				case <-ctx.Done():
 				}
 				timer.Stop()
+				if h.Turn != nil { // of several that wait, it is not chance who is first
+					sleep(ctx, h.Turn())
+				}
 				continue
 			}
 			if f.Late > 0 { // longer than anyone waits for it: another worker may have it by then
@@ -475,23 +484,20 @@ func (s *Store) take(account string, now time.Time) (store.Entry, time.Duration,
 	return best, wait, s.changed
 }
 
-// IsIdle implements [store.Store].
-func (h *Handle) IsIdle(ctx context.Context, account string) (bool, error) {
-	if _, err := h.call(ctx, "idle"+account); err != nil {
-		return false, err
+// Queued implements [store.Store].
+func (h *Handle) Queued(ctx context.Context, account string) (n int, err error) {
+	if _, err := h.call(ctx, "queued"+account); err != nil {
+		return 0, err
 	}
 	h.Store.mu.Lock()
 	defer h.Store.mu.Unlock()
-	q := h.queues[account]
-	if q == nil {
-		return true, nil
-	}
+	q := h.mend(account)
 	for key, e := range h.tables[store.Orders].entries {
 		if strings.HasPrefix(key, account+".") && (e.Seq >= q.next || q.pending[key].entry.Seq == e.Seq) {
-			return false, nil
+			n++
 		}
 	}
-	return true, nil
+	return n, nil
 }
 
 // Now implements [store.Store].

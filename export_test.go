@@ -1,0 +1,4 @@
+package zapi
+
+// What the tests of package zapi_test need to reach by itself.
+var NewTransport = newTransport

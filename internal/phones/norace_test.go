@@ -1,0 +1,6 @@
+//go:build !race
+
+package phones
+
+// slowdown is more with the race detector.
+const slowdown = 1
