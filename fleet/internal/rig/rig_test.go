@@ -104,7 +104,7 @@ func replicas() int { return strings.Count(os.Getenv("RIG_URL"), ",") + 1 }
 type resolver struct{}
 
 func (resolver) Credentials(_ context.Context, t fleet.Target) (zapi.Credentials, error) {
-	return zapi.Credentials{InstanceID: t.Account + "-" + t.Instance, Token: "token", ClientToken: "client"}, nil
+	return zapi.Credentials{InstanceID: t.Account + "-" + t.Instance, Token: "4F1C09B2A7", ClientToken: "F83d61e09c"}, nil
 }
 
 // A process is a server or a worker.
