@@ -307,7 +307,7 @@ func (j *job) write(ctx context.Context, claim, outcome status, seq uint64) bool
 			return true
 		}
 		if isConflict(err) {
-			return j.overtaken(ctx, outcome, seq)
+			return j.overtaken(ctx, outcome)
 		}
 		if j.worker.fleet.clock.now().After(claim.Fence) || ctx.Err() != nil && attempt > 3 {
 			j.worker.warn(ctx, "cannot write an outcome", err, "key", j.key)
@@ -324,7 +324,7 @@ func (j *job) write(ctx context.Context, claim, outcome status, seq uint64) bool
 // requests, one may have been on the way all that time, and have arrived behind those of the newer order: the API then has the older
 // policy, and every status says that it has the newer one. So the newest order is written again. It is applied once more, by
 // whoever takes it, and nothing that was sent before can follow that.
-func (j *job) overtaken(ctx context.Context, outcome status, seq uint64) bool {
+func (j *job) overtaken(ctx context.Context, outcome status) bool {
 	unbroken, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 	for ; unbroken.Err() == nil; pause(unbroken, 50*time.Millisecond) {

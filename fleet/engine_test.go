@@ -94,7 +94,7 @@ type threeNodes struct {
 	next    atomic.Int64
 }
 
-const testAccounts = 60
+const testAccounts = 40
 
 func (c *threeNodes) engine(t *testing.T) Engine {
 	t.Helper()

@@ -108,8 +108,7 @@ func (e resolverError) Is(target error) bool {
 
 // settingsOf returns the settings that failed. Of an error that is about none of them, the name is empty.
 func settingsOf(err error) []zapi.SettingError {
-	var apply *zapi.ApplyError
-	if errors.As(err, &apply) {
+	if apply, ok := errors.AsType[*zapi.ApplyError](err); ok {
 		return apply.Failed
 	}
 	return []zapi.SettingError{{Err: err}}

@@ -359,7 +359,7 @@ func TestArguments(t *testing.T) {
 		{"no name", started(func(r *Rollout) { r.Name = "" }), "zapi: Start: Name: must be 1 to 64 of A-Z, a-z, 0-9, _ and -"},
 		{"a name with a dot", started(func(r *Rollout) { r.Name = sweepKey }), "zapi: Start: Name: must be 1 to 64 of A-Z, a-z, 0-9, _ and -"},
 		{"a long name", started(func(r *Rollout) { r.Name = strings.Repeat("a", 65) }), "zapi: Start: Name: must be 1 to 64 of A-Z, a-z, 0-9, _ and -"},
-		{"an empty policy", started(func(r *Rollout) { r.Policy = zapi.Policy{} }), "zapi: Start: Policy: must set something"},
+		{"an empty policy", started(func(r *Rollout) { r.Policy = zapi.Policy{} }), "zapi: policy: must name at least one setting"},
 		{"no targets", started(func(r *Rollout) { r.Targets = nil }), "zapi: Start: Targets: must not be nil"},
 		{"empty targets", started(func(r *Rollout) { r.Targets = each(nil) }), "zapi: Start: Targets: must not be empty"},
 		{"a wildcard", started(func(r *Rollout) { r.Targets = each([]Target{{"acme", "a"}, {"acme", "*"}}) }), "zapi: Start: Targets[1].Instance: must be 1 to 64 of A-Z, a-z, 0-9, _ and -"},

@@ -49,8 +49,6 @@ func (r Rollout) check(op string) error {
 		return err
 	}
 	switch {
-	case cost(r.Policy) == 0:
-		return invalid(op, "Policy", "must set something")
 	case r.Targets == nil:
 		return invalid(op, "Targets", "must not be nil")
 	case r.Canary < 0:

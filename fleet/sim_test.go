@@ -37,7 +37,7 @@ import (
 //
 // A failing seed reproduces: FLEET_SIM_RUNS=1 FLEET_SIM_SEED=7 go test -run '^TestSimulation$' .
 func TestSimulation(t *testing.T) {
-	runs, seed := 400, uint64(1)
+	runs, seed := 200, uint64(1)
 	if testing.Short() {
 		runs = 50
 	}

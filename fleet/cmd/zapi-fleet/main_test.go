@@ -89,7 +89,7 @@ func TestOneLineAndExitCode2(t *testing.T) {
 		{"start -name r -policy " + write(t, "p.yaml", "photo: {visibility: ALL}\n---\nphoto: {visibility: NONE}\n") + " -targets " + targets + " -dir " + dir, "must be one document"},
 		{"start -name r -policy " + write(t, "p.json", `{"photo": {"visibility": "ALL"}} {`) + " -targets " + targets + " -dir " + dir, "must be one document"},
 		{"start -name r -policy " + write(t, "p.yaml", "'5544911111111': 1\n'5544911111111': 2\n") + " -targets " + targets + " -dir " + dir, `mapping key "…" already defined`},
-		{"start -name r -policy " + write(t, "p.yaml", "") + " -targets " + targets + " -dir " + dir, "must set something"},
+		{"start -name r -policy " + write(t, "p.yaml", "") + " -targets " + targets + " -dir " + dir, "must name at least one setting"},
 		{"start -name r -policy " + write(t, "p.yaml", "foto: {}") + " -targets " + targets + " -dir " + dir, "foto"},
 	} {
 		t.Run(row.args, func(t *testing.T) {
