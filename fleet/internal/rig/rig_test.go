@@ -59,7 +59,7 @@ func TestMain(m *testing.M) {
 		os.Exit(work())
 	}
 	flag.Parse()
-	if err := flag.Set("test.parallel", "8"); err != nil { // the scenes wait more than they compute
+	if err := flag.Set("test.parallel", "12"); err != nil { // the scenes wait more than they compute
 		panic(err)
 	}
 	dir, err := os.MkdirTemp("", "rig")
@@ -394,8 +394,18 @@ func (s *scene) until(accepted int) {
 // finish waits until a rollout is done, and resumes it when it was halted. If it is not, what is so now is compared nevertheless.
 func (s *scene) finish(number int) fleet.Progress {
 	s.t.Helper()
-	var p fleet.Progress
+	return s.finishBy(number, func() {})
+}
+
+// finishBy does something every ten seconds meanwhile.
+func (s *scene) finishBy(number int, do func()) (p fleet.Progress) {
+	s.t.Helper()
+	var last time.Time
 	done := wait(250*time.Millisecond, func() bool {
+		if time.Since(last) > 10*time.Second {
+			do()
+			last = time.Now()
+		}
 		if p = s.progress(number); p.Held != "" {
 			s.with(func(ctx context.Context, f *fleet.Fleet) error { return f.Resume(ctx, s.rollouts[number].name) })
 		}
