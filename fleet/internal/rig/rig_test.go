@@ -59,7 +59,7 @@ func TestMain(m *testing.M) {
 		os.Exit(work())
 	}
 	flag.Parse()
-	if err := flag.Set("test.parallel", "12"); err != nil { // the scenes wait more than they compute
+	if err := flag.Set("test.parallel", "8"); err != nil { // the scenes wait more than they compute
 		panic(err)
 	}
 	dir, err := os.MkdirTemp("", "rig")
@@ -303,7 +303,7 @@ func (s *scene) try(do func(context.Context, *fleet.Fleet) error) error {
 	for _, n := range s.nodes {
 		urls = append(urls, n.url)
 	}
-	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
 	f, err := fleet.Open(ctx, fleet.URL(strings.Join(urls, ","), nats.Token(token)), fleet.WithReplicas(len(urls)))
 	if err != nil {
