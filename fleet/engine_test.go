@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 		os.Exit(playRole(role)) // a process of a chaos test
 	}
 	flag.Parse()
-	if err := flag.Set("test.parallel", "6"); err != nil { // the tests wait more than they compute
+	if err := flag.Set("test.parallel", "4"); err != nil { // the tests wait more than they compute
 		panic(err)
 	}
 	code := m.Run()

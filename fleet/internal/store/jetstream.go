@@ -33,8 +33,8 @@ func (t Table) String() string { return layout[t].stream }
 // How long a part of the engine that is away is waited for.
 const (
 	patience   = 5 * time.Second        // with a request
-	readAgain  = 100 * time.Millisecond // after which a read that has no answer is sent a second time
-	writeAgain = time.Second            // the same of a write
+	readAgain  = 100 * time.Millisecond // after which a read that has no answer is sent a second time, and twice as long a third time
+	writeAgain = time.Second            // the same of a write, and half a second longer each time
 	writeLimit = 10 * time.Second       // longer than an election takes
 )
 
@@ -265,9 +265,8 @@ func (s *JetStream) hedged(ctx context.Context, subject string, request []byte) 
 		err   error
 	}
 	answers := make(chan answer, patience/readAgain+1) // room for all, so that none blocks
-	again := time.NewTicker(readAgain)
-	defer again.Stop()
-	for {
+	// The waits grow: what is only slow must not get slower by that.
+	for again := readAgain; ; again *= 2 {
 		go func() {
 			reply, err := s.nc.RequestWithContext(ctx, subject, request)
 			answers <- answer{reply, err}
@@ -275,7 +274,7 @@ func (s *JetStream) hedged(ctx context.Context, subject string, request []byte) 
 		select {
 		case a := <-answers:
 			return a.reply, a.err
-		case <-again.C:
+		case <-time.After(again):
 		}
 	}
 }
@@ -309,8 +308,8 @@ func (s *JetStream) Append(ctx context.Context, action string, value []byte) err
 func (s *JetStream) write(ctx context.Context, t Table, key string, value []byte, opts ...jetstream.PublishOpt) (seq uint64, repeated bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, writeLimit)
 	defer cancel()
-	for {
-		attempt, cancel := context.WithTimeout(ctx, writeAgain)
+	for again := writeAgain; ; again += writeAgain / 2 {
+		attempt, cancel := context.WithTimeout(ctx, again)
 		ack, err := s.js.PublishMsg(attempt, &nats.Msg{Subject: layout[t].subject + key, Data: value}, opts...)
 		cancel()
 		var api *jetstream.APIError
