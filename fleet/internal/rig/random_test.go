@@ -1,0 +1,111 @@
+//go:build linux
+
+package rig
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// Faults follow each other at random, while rollouts are started, cancelled and retried. Each round has its own servers, and a seed
+// that repeats what is done, though not when the processes do their part.
+func TestRandom(t *testing.T) {
+	t.Parallel()
+	first := *seed
+	if first == 0 {
+		first = uint64(time.Now().Unix())
+	}
+	for round, begun := first, time.Now(); round == first || time.Since(begun) < *duration; round++ {
+		t.Run(fmt.Sprint("seed ", round), func(t *testing.T) {
+			s := newSceneIn(t, t.TempDir(), 3, 3, 150, "acme", "globex")
+			s.round(rand.New(rand.NewPCG(round, 0)))
+		})
+	}
+}
+
+func (s *scene) round(random *rand.Rand) {
+	upTo := func(seconds int) time.Duration { return time.Duration(random.IntN(seconds*1000)) * time.Millisecond }
+	faults := 3
+	if *long {
+		faults = 10
+	}
+	for range faults {
+		s.act(random)
+		fault := s.faults()[random.IntN(len(s.faults()))]
+		length := upTo(fault.seconds)
+		s.t.Logf("%s for %s", fault.name, length)
+		ended := time.Now().Add(length)
+		victim := random.IntN(3)
+		fault.begin(victim)
+		if !fault.noQuorum {
+			s.act(random)
+		}
+		time.Sleep(time.Until(ended))
+		fault.end(victim)
+		time.Sleep(upTo(3))
+	}
+	s.retry() // what was parked
+	for number, r := range s.rollouts {
+		if r.cancelled {
+			s.cancel(number) // what was under way the first time
+		}
+	}
+	s.order(part(s.targets, 3))
+	for number := range s.rollouts {
+		s.finish(number)
+	}
+	s.check()
+}
+
+// act orders, cancels or retries.
+func (s *scene) act(random *rand.Rand) {
+	last := len(s.rollouts) - 1
+	switch n := random.IntN(8); {
+	case n == 0 && last >= 0:
+		s.t.Logf("cancel r%d", last)
+		s.cancel(last)
+	case n == 1 && last >= 0:
+		s.t.Log("retry")
+		s.retry()
+	case n < 7:
+		some := part(s.targets[random.IntN(20):], 1+random.IntN(3))
+		s.t.Logf("start r%d for %d", last+1, len(some))
+		s.order(some)
+	}
+}
+
+type fault struct {
+	name       string
+	seconds    int // at most
+	noQuorum   bool
+	begin, end func(victim int)
+}
+
+func (s *scene) faults() []fault {
+	storm := func(name string, reply answer) fault {
+		return fault{name, 6, false, func(victim int) {
+			s.api.set(func(_, instance string) answer {
+				if len(instance) > 0 && int(instance[len(instance)-1]-'0')%3 == victim {
+					return reply
+				}
+				return answer{}
+			})
+		}, func(int) { s.api.set(nil) }}
+	}
+	touchAll := func() { s.inFlight += calls * s.accounts() * len(s.workers) }
+	return []fault{
+		{"kill a worker", 3, false, func(v int) { s.killed(s.workers[v]) }, func(v int) { s.workers[v].start() }},
+		{"hang a worker", 30, false, func(v int) { s.workers[v].hang(); s.inFlight += calls * s.accounts() }, func(v int) { s.workers[v].goOn() }},
+		{"kill a node", 8, false, func(v int) { s.killed(s.nodes[v].process) }, func(v int) { s.nodes[v].start() }},
+		{"kill two nodes", 4, true, func(v int) { s.killed(s.nodes[v].process, s.nodes[(v+1)%3].process) }, func(v int) { startAll(s.nodes[v].process, s.nodes[(v+1)%3].process) }},
+		{"hang a node", 30, false, func(v int) { s.nodes[v].hang(); touchAll() }, func(v int) { s.nodes[v].goOn() }},
+		{"rotate the token", 6, true, func(int) { touchAll(); s.accept("another") }, func(int) { s.accept(token) }},
+		storm("answer 503", answer{status: http.StatusServiceUnavailable}),
+		storm("answer 429", answer{status: http.StatusTooManyRequests, retryAfter: 2}),
+		storm("answer 403", answer{status: http.StatusForbidden}),
+		storm("answer nothing", answer{hang: true}),
+	}
+}
