@@ -353,7 +353,7 @@ func TestPolicyJSONIsLinear(t *testing.T) {
 			}
 		})
 	}
-	assert.Less(t, allocated(1, 80_000), 4*allocated(40, 2_000), "quadratic would be 40 times as much")
+	assert.Less(t, allocated(1, 16_000), 4*allocated(40, 400), "quadratic would be 40 times as much")
 }
 
 // document is a YAML library that has parsed a document already.

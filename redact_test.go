@@ -507,10 +507,8 @@ func TestEncodedSecretsAreRedacted(t *testing.T) {
 
 // Redaction runs outside every timeout, so a server must not be able to make it slow or large.
 func TestRedactionAllocatesLittle(t *testing.T) {
-	limit := uint64(12 << 20)
-	if underRace() {
-		limit *= 2
-	}
+	skipUnderRace(t)
+	const limit = uint64(12 << 20)
 	units := []struct{ name, text string }{
 		{"words", "page "},
 		{"percent escapes", "%41%2B"},
