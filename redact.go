@@ -24,11 +24,9 @@ const (
 	minSecret = 6 // bytes; a shorter secret is taken for a test value, as redacting it would mangle every text
 )
 
-// A redactor redacts the secrets of one instance, in every form in which a server may quote them.
-type redactor struct {
-	forms []string          // the longest first, as one may contain another
-	masks *strings.Replacer // replaces all forms in one pass, so that a long text is copied once
-}
+// A redactor redacts the secrets of one instance. It lists every form in which a server may quote them, the longest first,
+// as one may contain another.
+type redactor []string
 
 // newRedactor returns a redactor of secrets, but for those that could be part of a phone: redacting one would change lists.
 func newRedactor(secrets ...string) redactor {
@@ -43,12 +41,7 @@ func newRedactor(secrets ...string) redactor {
 
 func redactorOf(forms []string) redactor {
 	slices.SortFunc(forms, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
-	forms = slices.Clip(slices.Compact(forms))
-	masks := make([]string, 0, 2*len(forms))
-	for _, form := range forms {
-		masks = append(masks, form, mask)
-	}
-	return redactor{forms, strings.NewReplacer(masks...)}
+	return slices.Clip(slices.Compact(forms))
 }
 
 // with returns a redactor that also redacts phones.
@@ -56,7 +49,7 @@ func (r redactor) with(phones []string) redactor {
 	if len(phones) == 0 {
 		return r
 	}
-	return redactorOf(slices.Concat(phones, r.forms))
+	return redactorOf(slices.Concat(phones, r))
 }
 
 // unencoded matches what every encoder leaves as it is. Nearly all secrets match, and then have only one form.
@@ -102,23 +95,32 @@ var percentEscape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 
 // in reports whether text quotes a secret.
 func (r redactor) in(text string) bool {
-	return slices.ContainsFunc(r.forms, func(form string) bool { return strings.Contains(text, form) })
+	return slices.ContainsFunc(r, func(form string) bool { return strings.Contains(text, form) })
+}
+
+// masks returns a Replacer of all secrets. One pass copies a long text once. No instance keeps it, as few texts need it.
+func (r redactor) masks() *strings.Replacer {
+	pairs := make([]string, 0, 2*len(r))
+	for _, form := range r {
+		pairs = append(pairs, form, mask)
+	}
+	return strings.NewReplacer(pairs...)
 }
 
 // redact returns text with a mask in place of each secret.
 func (r redactor) redact(text string) string {
 	if !r.in(text) {
-		return text // as nearly always; masks would search far slower
+		return text
 	}
-	return r.masks.Replace(text)
+	return r.masks().Replace(text)
 }
 
 // redactBody is redact for a body, which it copies only if it quotes a secret.
 func (r redactor) redactBody(body []byte) []byte {
-	if !slices.ContainsFunc(r.forms, func(form string) bool { return bytes.Contains(body, []byte(form)) }) {
+	if !slices.ContainsFunc(r, func(form string) bool { return bytes.Contains(body, []byte(form)) }) {
 		return body
 	}
-	return []byte(r.masks.Replace(string(body)))
+	return []byte(r.masks().Replace(string(body)))
 }
 
 // redactHeader returns header with a mask in place of each secret in its values: header itself if there is none, as usual.
@@ -130,10 +132,10 @@ func (r redactor) redactHeader(header http.Header) http.Header {
 	if !quotes {
 		return header
 	}
-	shown := header.Clone()
+	shown, masks := header.Clone(), r.masks()
 	for _, values := range shown {
 		for i, value := range values {
-			values[i] = r.redact(value)
+			values[i] = masks.Replace(value)
 		}
 	}
 	return shown
