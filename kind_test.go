@@ -33,15 +33,15 @@ func assertOnlyKind(t *testing.T, want, err error) {
 	assert.NotErrorIs(t, err, zapi.ErrInvalidCredentials)
 }
 
-// A verdict is what Kind and Retryable return of an error.
-type verdict struct {
+// A kindVerdict is what Kind and Retryable return of an error.
+type kindVerdict struct {
 	kind      string
 	retryable bool
 	after     time.Duration
 }
 
 // assertVerdict looks at err itself, and at what a program may have wrapped around it.
-func assertVerdict(t *testing.T, want verdict, err error) {
+func assertVerdict(t *testing.T, want kindVerdict, err error) {
 	t.Helper()
 	wrappings := map[string]error{
 		"itself":        err,
@@ -138,7 +138,7 @@ func TestKindOfResponses(t *testing.T) {
 				client := newClient(t, responding(tt.status, tt.body).HeaderSet(header), zapi.WithLogger(slog.New(slog.NewJSONHandler(&log, nil))))
 				err := setOnline(t.Context(), client)
 				assertOnlyKind(t, tt.kind, err)
-				want := verdict{kind: tt.word, retryable: tt.retryable}
+				want := kindVerdict{kind: tt.word, retryable: tt.retryable}
 				if tt.retryable {
 					want.after = wait.after
 				}
@@ -164,7 +164,7 @@ func TestAPIErrorAsJSON(t *testing.T) {
 			var is *zapi.APIError
 			require.NoError(t, json.Unmarshal(kept, &is))
 			assertOnlyKind(t, tt.kind, is)
-			assertVerdict(t, verdict{tt.word, tt.retryable, map[bool]time.Duration{true: 7 * time.Second}[tt.retryable]}, is)
+			assertVerdict(t, kindVerdict{tt.word, tt.retryable, map[bool]time.Duration{true: 7 * time.Second}[tt.retryable]}, is)
 			assert.Equal(t, was.Error(), is.Error())
 			assert.Equal(t, "privacy/online", is.Op)
 			assert.Equal(t, tt.status, is.StatusCode)
@@ -207,7 +207,7 @@ func TestAPIErrorAsJSON(t *testing.T) {
 		is := new(zapi.APIError)
 		require.NoError(t, json.Unmarshal([]byte(`{"Op":"privacy/photo","StatusCode":429,"RetryAfter":7000000000,"Attempts":3}`), is))
 		assertOnlyKind(t, zapi.ErrRateLimited, is)
-		assertVerdict(t, verdict{"rate limited", true, 7 * time.Second}, is)
+		assertVerdict(t, kindVerdict{"rate limited", true, 7 * time.Second}, is)
 	})
 	t.Run("replaced as a whole", func(t *testing.T) {
 		t.Parallel()
@@ -284,7 +284,7 @@ func TestKindWithoutAResponse(t *testing.T) {
 			require.ErrorAs(t, err, &transportErr)
 			assert.Equal(t, 1, transportErr.Attempts)
 			assertOnlyKind(t, nil, err)
-			assertVerdict(t, verdict{kind: tt.word, retryable: tt.retryable}, err)
+			assertVerdict(t, kindVerdict{kind: tt.word, retryable: tt.retryable}, err)
 			assert.Equal(t, tt.word, loggedKind(t, &log))
 			assertNoSecret(t, fmt.Sprintf("%+v", transportErr), "error")
 		})
@@ -342,7 +342,7 @@ func TestKindOfCallsThatEnd(t *testing.T) {
 			require.ErrorAs(t, err, &transportErr)
 			assert.Equal(t, tt.attempts, transportErr.Attempts)
 			require.EqualError(t, err, "zapi: privacy/online: "+tt.text)
-			assertVerdict(t, verdict{kind: tt.word, retryable: true}, err)
+			assertVerdict(t, kindVerdict{kind: tt.word, retryable: true}, err)
 		})
 	}
 }
@@ -356,23 +356,23 @@ func TestKindOfOtherErrors(t *testing.T) {
 	tests := []struct {
 		name string
 		err  error
-		want verdict
+		want kindVerdict
 	}{
-		{"option", badOption, verdict{kind: "invalid argument"}},
-		{"phone", badPhone, verdict{kind: "invalid argument"}},
-		{"credentials", badCredentials, verdict{kind: "invalid credentials"}},
-		{"empty policy", zapi.Policy{}.Validate(), verdict{kind: "invalid argument"}},
-		{"policy", zapi.Policy{Online: "NONE", ReadReceipts: "on"}.Validate(), verdict{kind: "invalid argument"}},
-		{"a ValidationError of a test", &zapi.ValidationError{}, verdict{kind: "invalid argument"}},
-		{"an APIError of a test", &zapi.APIError{}, verdict{kind: "refused"}},
-		{"a 429 of a test", &zapi.APIError{StatusCode: 429, RetryAfter: time.Minute}, verdict{"rate limited", true, time.Minute}},
-		{"a 200 of a test", &zapi.APIError{StatusCode: 200}, verdict{"rejected", true, 0}},
-		{"a 409 of a test that is not connected", &zapi.APIError{StatusCode: 409, Message: "You are not connected"}, verdict{"not connected", true, 0}},
-		{"a TransportError of a test", &zapi.TransportError{}, verdict{"not sent", true, 0}},
-		{"a TransportError of a test that was sent", &zapi.TransportError{Attempts: 1}, verdict{"no response", true, 0}},
-		{"a canceled context", context.Canceled, verdict{kind: "canceled"}},
-		{"another error", errors.New("disk is full"), verdict{kind: "failed"}},
-		{"an error of io", io.EOF, verdict{kind: "failed"}},
+		{"option", badOption, kindVerdict{kind: "invalid argument"}},
+		{"phone", badPhone, kindVerdict{kind: "invalid argument"}},
+		{"credentials", badCredentials, kindVerdict{kind: "invalid credentials"}},
+		{"empty policy", zapi.Policy{}.Validate(), kindVerdict{kind: "invalid argument"}},
+		{"policy", zapi.Policy{Online: "NONE", ReadReceipts: "on"}.Validate(), kindVerdict{kind: "invalid argument"}},
+		{"a ValidationError of a test", &zapi.ValidationError{}, kindVerdict{kind: "invalid argument"}},
+		{"an APIError of a test", &zapi.APIError{}, kindVerdict{kind: "refused"}},
+		{"a 429 of a test", &zapi.APIError{StatusCode: 429, RetryAfter: time.Minute}, kindVerdict{"rate limited", true, time.Minute}},
+		{"a 200 of a test", &zapi.APIError{StatusCode: 200}, kindVerdict{"rejected", true, 0}},
+		{"a 409 of a test that is not connected", &zapi.APIError{StatusCode: 409, Message: "You are not connected"}, kindVerdict{"not connected", true, 0}},
+		{"a TransportError of a test", &zapi.TransportError{}, kindVerdict{"not sent", true, 0}},
+		{"a TransportError of a test that was sent", &zapi.TransportError{Attempts: 1}, kindVerdict{"no response", true, 0}},
+		{"a canceled context", context.Canceled, kindVerdict{kind: "canceled"}},
+		{"another error", errors.New("disk is full"), kindVerdict{kind: "failed"}},
+		{"an error of io", io.EOF, kindVerdict{kind: "failed"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -407,20 +407,20 @@ func TestKindOfApplyErrors(t *testing.T) {
 	tests := []struct {
 		name   string
 		failed []error
-		want   verdict
+		want   kindVerdict
 	}{
-		{"one that passes", []error{soon}, verdict{"rate limited", true, 7 * time.Second}},
-		{"the longest wait", []error{soon, later, broken}, verdict{"rate limited", true, time.Minute}},
-		{"the longest wait first", []error{later, soon}, verdict{"unavailable", true, time.Minute}},
-		{"no wait", []error{broken, away}, verdict{"connection closed", true, 0}},
-		{"not connected", []error{away, away}, verdict{"not connected", true, 0}},
-		{"one that does not pass, last", []error{soon, later, refused}, verdict{kind: "refused"}},
-		{"one that does not pass, first", []error{invalid, soon}, verdict{kind: "invalid argument"}},
-		{"unauthorized", []error{later, forbidden}, verdict{kind: "unauthorized"}},
-		{"certificate", []error{soon, untrusted}, verdict{kind: "TLS"}},
-		{"canceled", []error{canceled}, verdict{"canceled", true, 0}},
-		{"an error of another package", []error{soon, otherFailed}, verdict{kind: "failed"}},
-		{"nothing failed", nil, verdict{kind: "failed"}},
+		{"one that passes", []error{soon}, kindVerdict{"rate limited", true, 7 * time.Second}},
+		{"the longest wait", []error{soon, later, broken}, kindVerdict{"rate limited", true, time.Minute}},
+		{"the longest wait first", []error{later, soon}, kindVerdict{"unavailable", true, time.Minute}},
+		{"no wait", []error{broken, away}, kindVerdict{"connection closed", true, 0}},
+		{"not connected", []error{away, away}, kindVerdict{"not connected", true, 0}},
+		{"one that does not pass, last", []error{soon, later, refused}, kindVerdict{kind: "refused"}},
+		{"one that does not pass, first", []error{invalid, soon}, kindVerdict{kind: "invalid argument"}},
+		{"unauthorized", []error{later, forbidden}, kindVerdict{kind: "unauthorized"}},
+		{"certificate", []error{soon, untrusted}, kindVerdict{kind: "TLS"}},
+		{"canceled", []error{canceled}, kindVerdict{"canceled", true, 0}},
+		{"an error of another package", []error{soon, otherFailed}, kindVerdict{kind: "failed"}},
+		{"nothing failed", nil, kindVerdict{kind: "failed"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -11,7 +11,8 @@ import (
 //
 // phone may be written with "+", spaces, "-", "." and parentheses, and must begin with its country code. What is not part
 // of the number is refused and never becomes part of it: an extension, the .0 of a spreadsheet, the trunk 0 in
-// +44 (0)20 or +49 0171, a second phone. A private id has 1 to 20 digits and is returned as it is.
+// +44 (0)20 or +49 0171, a carrier code, the 2) of a numbered list, a second phone. A private id has 1 to 20 digits and is
+// returned as it is.
 //
 // The error is a [*ValidationError] that does not quote phone. No request is sent.
 func NormalizePhone(phone string) (string, error) {
@@ -27,6 +28,8 @@ const (
 
 	phoneRule  = "must be 7 to 15 digits, country code first, or digits@lid"
 	behindRule = "must have nothing behind the number, such as .0, (2) or an extension"
+	frontRule  = "must have nothing in front of the country code, such as 1. or 2)"
+	brazilRule = "must have no carrier code behind 55: Brazilian numbers have at most 13 digits"
 )
 
 // normalizePhone is NormalizePhone with a reason in place of the error. The reason is empty if phone is accepted.
@@ -51,10 +54,14 @@ func normalizePhone(phone string) (normal, reason string) {
 		return "", "must not contain (0), which is not dialed from abroad"
 	case hasMarks && areaCodeWithZero.MatchString(written) && !italianAreaCode.MatchString(written), hasTrunkPrefix(digits):
 		return "", "must not contain a trunk prefix behind the country code, which is not dialed from abroad"
+	case hasMarks && frontOfNumber.MatchString(written):
+		return "", frontRule
 	case hasMarks && behindNumber.MatchString(written) && !luxembourg.MatchString(written):
 		return "", behindRule
 	case len(digits) > maxPhoneDigits:
 		return "", phoneRule
+	case hasMarks && tooLongForBrazil.MatchString(written):
+		return "", brazilRule
 	}
 	return digits, ""
 }
@@ -78,6 +85,15 @@ var behindNumber = regexp.MustCompile(`\d\D*\([^)]*\)?\D*$` + // (2)
 	`|\d{10}\D+\d` + // anything behind a number without any marks
 	`|\d{7}\D+\d{7}|\d{8}\D+\d{6}|\d\D+\d{6,}\D+\d{6}`) // a second phone
 
+// frontOfNumber matches a phone with the number of a list in front, which would become its country code: 2) 55 44 91111-1111.
+// Without a plus, a whole Brazilian number is not what stands behind a country code.
+var frontOfNumber = regexp.MustCompile(`^[^\d(]*\d{1,3} *\)` + // 2)
+	`|^ *\d{1,3}\. ` + // 2.
+	`|^[^+\d]*\d{1,3}[^+\d]+5[^+\d]*5[^+\d]*(?:\d[^+\d]*){10,}$`) // 2 - 55
+
+// tooLongForBrazil matches a phone with the code of a carrier behind 55, or a ninth digit twice: +55 15 44 91111-1111.
+var tooLongForBrazil = regexp.MustCompile(`^\D*5\D*5\D*(?:\d\D*){12,}$`)
+
 // luxembourg matches the one region where a number may end in a single digit, which stands behind pairs: +352 24 41 23 4.
 var luxembourg = regexp.MustCompile(`^ *\+?352(?: \d\d){3,4} \d *$`)
 
@@ -98,17 +114,21 @@ func hasTrunkPrefix(digits string) bool {
 			return true
 		}
 	}
-	return strings.HasPrefix(digits, "3758") && !belarusian8.MatchString(digits)
+	return strings.HasPrefix(digits, "3758") && !belarusian8.MatchString(digits) || brazilian90.MatchString(digits)
 }
 
 // trunkZero are the country codes where national calls begin with 0 and, but for hasTrunkPrefix, no number does.
-var trunkZero = strings.Fields(`20 27 31 32 33 36 40 41 43 44 46 49 51 53 54 55 57 58 60 61 62 63 64 66 81 82 84 86 90 91 92 93
+var trunkZero = strings.Fields(`20 27 31 32 33 36 40 41 43 44 46 49 51 52 53 54 55 57 58 60 61 62 63 64 66 81 82 84 86 90 91 92 93
 	94 95 98 211 212 213 218 231 232 233 234 243 249 250 251 252 254 255 256 260 261 262 263 264 265 291 353 355 358 359 370 373
 	374 375 377 380 381 382 383 385 386 387 389 421 423 508 590 591 593 594 595 596 598 686 850 855 856 880 886 961 962 963 964 966
 	967 970 971 972 976 977 994 995 996`)
 
 // otherTrunks are country codes with another prefix, and the length of the longest number that begins with the same digits.
-var otherTrunks = map[string]int{"11": 11, "78": 11, "2410": 11, "3708": 11, "6921": 10, "9938": 11}
+// That of Argentine mobiles, 15, stands behind the area code.
+var otherTrunks = map[string]int{"11": 11, "54": 13, "78": 11, "2410": 11, "3708": 11, "6921": 10, "9938": 11}
+
+// brazilian90 matches a Brazilian number with the 90 of a call that the other side pays. 900 and seven digits are a service.
+var brazilian90 = regexp.MustCompile(`^5590(?:[1-9]|0\d{8})`)
 
 // belarusian8 matches the few numbers of Belarus that begin with 8, as its national calls do.
 var belarusian8 = regexp.MustCompile(`^3758(?:0[013]\d{3,7}|10\d{7}|20\d{8})$`)

@@ -22,6 +22,8 @@ func TestPhones(t *testing.T) {
 		code     = "must begin with a country code, which never begins with 0"
 		trunk    = "must not contain a trunk prefix behind the country code, which is not dialed from abroad"
 		zero     = "must not contain (0), which is not dialed from abroad"
+		front    = "must have nothing in front of the country code, such as 1. or 2)"
+		brazil   = "must have no carrier code behind 55: Brazilian numbers have at most 13 digits"
 		behind   = "must have nothing behind the number, such as .0, (2) or an extension"
 		accepted = ""
 	)
@@ -120,6 +122,34 @@ func TestPhones(t *testing.T) {
 		{"trunk 1 in America", "+1 1 202 555 0100", "", trunk},
 		{"trunk 8 in Russia", "+7 8 (495) 123-45-67", "", trunk},
 		{"a Russian number that begins with 8", "+7 800 123-45-67", "78001234567", accepted},
+
+		{"15 of mobiles in Argentina", "+54 11 15 1234-5678", "", trunk},
+		{"15 of mobiles in Argentina, digits", "54341151234567", "", trunk},
+		{"15 and 9 in Argentina", "+54 9 11 15 1234-5678", "", trunk},
+		{"Argentine mobile", "+54 9 11 1234-5678", "5491112345678", accepted},
+		{"long-distance prefix in Mexico", "+52 01 55 1234 5678", "", trunk},
+		{"mobile prefix in Mexico", "+52 (044) 55 1234 5678", "", trunk},
+		{"Mexican number in its old form", "+52 1 55 1234 5678", "5215512345678", accepted},
+		{"collect call in Brazil", "+55 90 44 91111-1111", "", trunk},
+		{"collect call in Brazil, digits", "559044911111111", "", trunk},
+		{"collect call of a service in Brazil", "+55 90 4004-1234", "", trunk},
+		{"0900 in Brazil", "+55 900 123 4567", "559001234567", accepted},
+		{"carrier in Brazil", "+55 15 44 91111-1111", "", brazil},
+		{"carrier in Brazil, landline", "55 (15) 44 1111-1111", "", brazil},
+		{"country code twice", "55 55 44 91111-1111", "", front},
+		{"ninth digit twice", "+55 44 9 91111-1111", "", brazil},
+		{"area code 55", "55 55 91111-1111", "5555911111111", accepted},
+
+		{"numbered list with a dot", "1. 55 44 91111-1111", "", front},
+		{"numbered list with a dot, American number", "3. 1 202 555 0100", "", front},
+		{"numbered list with a parenthesis", "12) 5544911111111", "", front},
+		{"numbered list with a dash", "7 - 55 44 1111-1111", "", front},
+		{"numbered list with a space", "1 5544911111111", "", front},
+		{"numbered list in parentheses", "(1) 55 44 91111-1111", "", front},
+		{"numbered list with a plus", "1. +55 44 91111-1111", "", plus},
+		{"country code and a dash", "55 - 44 - 91111-1111", "5544911111111", accepted},
+		{"country code and a dot", "+55. 44. 91111.1111", "5544911111111", accepted},
+		{"twelve digits behind the country code", "41 860 12 345 67 89", "41860123456789", accepted},
 
 		{"cell of a spreadsheet", "5544911111111.0", "", behind},
 		{"cell of a spreadsheet, landline", "554491111111.0", "", behind},

@@ -124,7 +124,7 @@ func (t secretTransport) conceal(resp *http.Response, req *http.Request, redacto
 	case body.err != nil && !isBadContent(body.err):
 		t.closer.failed(req.Context())
 		body.err = networkError{redactor.withoutSecrets(body.err)}
-	case len(body.text) > 0 && resp.Header.Get("Content-Encoding") != "":
+	case len(body.text) > 0 && !slices.Contains([]string{"", "identity"}, strings.ToLower(strings.Join(resp.Header["Content-Encoding"], ","))):
 		body.text, body.err = nil, errEncoded // it cannot be redacted
 	}
 	body.text = redactor.redactBody(body.text)

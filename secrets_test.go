@@ -171,6 +171,37 @@ func TestEncodedBodiesAreRefused(t *testing.T) {
 	}
 }
 
+// "identity" is the word for no encoding. A second header may still name one.
+func TestBodiesThatAreNotEncoded(t *testing.T) {
+	t.Parallel()
+	const echo = `{"error":"token-of-a-test"}`
+	withToken := creds
+	withToken.Token = "token-of-a-test"
+	tests := []struct {
+		name      string
+		encodings []string
+		want      string
+	}{
+		{"none", nil, "[REDACTED]: status 200 with an error in the body"},
+		{"empty", []string{""}, "[REDACTED]: status 200 with an error in the body"},
+		{"identity", []string{"identity"}, "[REDACTED]: status 200 with an error in the body"},
+		{"in capitals", []string{"Identity"}, "[REDACTED]: status 200 with an error in the body"},
+		{"empty, then br", []string{"", "br"}, "the body is compressed, although no compression was asked for"},
+		{"identity, then gzip", []string{"identity", "gzip"}, "the body is compressed, although no compression was asked for"},
+		{"identity and br in one", []string{"identity, br"}, "the body is compressed, although no compression was asked for"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			mock := httpmock.NewMockTransport()
+			mock.RegisterNoResponder(responding(200, echo).HeaderSet(http.Header{"Content-Encoding": tt.encodings}))
+			client, err := zapi.NewClient(withToken, zapi.WithTransport(mock))
+			require.NoError(t, err)
+			require.EqualError(t, setOnline(t.Context(), client), "zapi: privacy/online: unexpected response: "+tt.want)
+		})
+	}
+}
+
 // The same for a body that is not what the header announces, which the transport finds out when it decompresses.
 func TestFalseGzip(t *testing.T) {
 	t.Parallel()

@@ -1,16 +1,19 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/zapi-go/zapi/fleet/internal/store"
 )
 
 // Cancel takes back what has not begun of a rollout: the orders that are pending or waiting. It returns how many. Calls
-// that are under way end; if one fails, it is waiting and can be taken back by calling Cancel again. An instance keeps
-// the settings that it has, and Start refuses the name from then on. It returns [ErrNoRollout] for an unknown name.
+// that are under way end; if one fails, it is taken back, too. A second after Cancel has returned, nothing of the rollout is begun
+// any more. An instance keeps the settings that it has, and Start refuses the name from then on. It returns [ErrNoRollout] for an
+// unknown name.
 func (f *Fleet) Cancel(ctx context.Context, name string) (int, error) {
 	const op = "Cancel"
 	if err := checkName(op, "name", name); err != nil {
@@ -21,40 +24,42 @@ func (f *Fleet) Cancel(ctx context.Context, name string) (int, error) {
 		return 0, err
 	}
 	defer end()
-	if _, err := f.changeRollout(ctx, name, func(r *rollout) {
+	if _, err := f.changeRollout(ctx, name, func(r *rollout) error {
 		if r.Cancelled.IsZero() {
-			r.Cancelled = time.Now()
+			r.Cancelled = f.clock.now()
 		}
+		return nil
 	}); err != nil {
 		return 0, err
 	}
-	return f.takeBack(ctx, name)
+	n, err := f.takeBack(ctx, name)
+	return n, cmp.Or(f.record(ctx, actionCancel, name, n, "taken back"), err)
 }
 
 // takeBack settles the orders of a rollout that no worker has in hand. Of a worker and takeBack, whoever writes the status
 // first wins.
 func (f *Fleet) takeBack(ctx context.Context, name string) (int, error) {
-	return f.rewrite(ctx, func(i instance) bool {
-		pending := i.found.Seq < i.seq
-		waiting := i.found.Seq == i.seq && i.found.State == Waiting
-		return i.Rollout == name && (pending || waiting)
+	instances, err := f.allInstances(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return f.rewrite(ctx, instances, func(i instance) bool {
+		return i.order.Rollout == name && (!i.hasStatus() || i.status.State == Waiting)
 	}, func(ctx context.Context, i instance) error {
-		// The fence stays: an apply of an older order may be under way.
-		r := record{
-			Version: format, Seq: i.seq, Rollout: name, Policy: i.Policy, State: Superseded, Kind: kindCancelled, At: clock(), Fence: i.found.Fence,
-		}
-		_, err := f.put(ctx, statusBucket, i.key, encode(r), i.found.revision)
+		s := takenBack(i.status.status, i.order.order, i.order.seq, f.clock.now())
+		_, err := f.store.Put(ctx, store.Statuses, i.key, encode(s), i.status.seq)
 		return err
 	})
 }
 
-// Retry orders parked instances that match q again, and returns how many. The state of q is [Parked] or empty.
+// Retry orders parked instances that match q again, and returns how many. With the state [Waiting] in q it hurries those that wait.
+// Another state is not allowed. Those of a rollout that was cancelled are left alone.
 func (f *Fleet) Retry(ctx context.Context, q Filter) (int, error) {
 	const op = "Retry"
-	if q.State != "" && q.State != Parked {
-		return 0, invalid(op, "Filter.State", "must be parked or empty")
+	q.State = cmp.Or(q.State, Parked)
+	if q.State != Parked && q.State != Waiting {
+		return 0, invalid(op, "Filter.State", "must be parked, waiting or empty")
 	}
-	q.State = Parked
 	if err := q.check(op); err != nil {
 		return 0, err
 	}
@@ -63,26 +68,32 @@ func (f *Fleet) Retry(ctx context.Context, q Filter) (int, error) {
 		return 0, err
 	}
 	defer end()
-	now := time.Now()
-	return f.orderAgain(ctx, func(s Status, _ record) bool { return q.matches(s, now) })
+	rollouts, err := f.allRollouts(ctx)
+	if err != nil {
+		return 0, err
+	}
+	instances, err := f.allInstances(ctx)
+	if err != nil {
+		return 0, err
+	}
+	now := f.clock.now()
+	n, err := f.orderAgain(ctx, instances, func(i instance) bool {
+		return q.matches(i.public(), now) && rollouts[i.order.Rollout].Cancelled.IsZero()
+	})
+	return n, cmp.Or(f.record(ctx, actionRetry, q.Rollout, n, "%s", q.describe()), err)
 }
 
 // orderAgain writes the orders of the instances that match again. Where there is a newer order, that one stays.
-func (f *Fleet) orderAgain(ctx context.Context, match func(Status, record) bool) (int, error) {
-	return f.rewrite(ctx, func(i instance) bool {
-		return match(i.status(), i.found.record)
-	}, func(ctx context.Context, i instance) error {
-		return f.publish(ctx, ordersSubject+i.key, encode(i.order), i.seq)
+func (f *Fleet) orderAgain(ctx context.Context, instances []instance, match func(instance) bool) (int, error) {
+	return f.rewrite(ctx, instances, match, func(ctx context.Context, i instance) error {
+		_, err := f.store.Put(ctx, store.Orders, i.key, encode(i.order.order), i.order.seq)
+		return err
 	})
 }
 
 // rewrite calls write for all instances that match, many at once, and returns how many it wrote. One that has changed since it
 // was read is left alone.
-func (f *Fleet) rewrite(ctx context.Context, match func(instance) bool, write func(context.Context, instance) error) (int, error) {
-	instances, err := f.allInstances(ctx)
-	if err != nil {
-		return 0, err
-	}
+func (f *Fleet) rewrite(ctx context.Context, instances []instance, match func(instance) bool, write func(context.Context, instance) error) (int, error) {
 	var written atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(writesInFlight)
@@ -98,9 +109,9 @@ func (f *Fleet) rewrite(ctx context.Context, match func(instance) bool, write fu
 			if isConflict(err) {
 				return nil
 			}
-			return err
+			return engineError(ctx, "writing", err)
 		})
 	}
-	err = group.Wait()
+	err := group.Wait()
 	return int(written.Load()), err
 }

@@ -1,19 +1,16 @@
 package fleet
 
 import (
-	"errors"
 	"fmt"
 	"math"
-	"strings"
 	"time"
-
-	"github.com/zapi-go/zapi"
 )
 
 type action string
 
 const (
 	drop  action = "drop"  // nothing is left to do
+	ask   action = "ask"   // the store, whether there is a newer order
 	delay action = "delay" // look again later
 	park  action = "park"  // workers died of it
 	claim action = "claim"
@@ -30,198 +27,188 @@ const (
 	fenceRecheck = 500 * time.Millisecond // a fence is usually lifted long before its time
 )
 
-// decide returns what to do with the order of sequence seq, where r is the status found.
-func decide(r record, seq uint64, now time.Time) verdict {
+// decide returns what to do with an order, where s is the status found.
+//
+// Whether the status is that of this very order comes first, as only then its state counts. One of another order that seems
+// to be newer proves nothing: the orders are the only truth about what is wanted, and it may stem from orders that were lost. So
+// the store is asked before anything is dropped, or claimed. A fence counts whatever order it stems from: an apply may still
+// be sending. What this order waits for, and the workers that died of it, come last, as they presume all that.
+func decide(s status, o order, seq uint64, now time.Time) verdict {
+	own := s.names(o, seq)
 	switch {
-	case r.Seq > seq:
-		return verdict{action: drop} // superseded
-	case r.Seq == seq && r.State.final():
+	case own && s.State.final():
 		return verdict{action: drop} // only the acknowledgement was lost
-	case r.Seq < seq && now.Before(r.Fence):
-		return verdict{delay, min(r.Fence.Sub(now), fenceRecheck)}
-	case r.Seq == seq && now.Before(r.NotBefore):
-		return verdict{delay, r.NotBefore.Sub(now)}
-	case r.Seq == seq && r.Claims >= maxClaims:
+	case !own && (s.Seq >= seq || s.Number > o.Number):
+		return verdict{action: ask}
+	case !own:
+		return aboveOther(s, now)
+	case now.Before(s.NotBefore):
+		return verdict{delay, s.NotBefore.Sub(now)}
+	case s.Claims >= maxClaims:
 		return verdict{action: park}
 	}
 	return verdict{action: claim}
 }
 
-// claimed returns the status that claims an order until deadline.
-func claimed(r record, o order, seq uint64, worker string, now, deadline time.Time, grace time.Duration) record {
-	fence := latest(r.Fence, deadline.Add(grace))
-	if r.Seq != seq {
-		r = record{}
+// aboveOther returns what to do with the newest order above the status of another one.
+//
+// The fence of a claim is the time up to which its requests may still be sent. If the newer order began before, a late request of
+// the older policy could arrive behind those of the newer. The outcome lifts the fence, so that usually nobody waits for it.
+func aboveOther(s status, now time.Time) verdict {
+	if now.Before(s.Fence) {
+		return verdict{delay, min(s.Fence.Sub(now), fenceRecheck)}
 	}
-	return record{
-		Version: format, Seq: seq, Rollout: o.Rollout, Policy: o.Policy, State: Applying,
-		Attempts: r.Attempts, Claims: r.Claims + 1, Worker: worker, At: now, Fence: fence,
+	return verdict{action: claim}
+}
+
+// claimed returns the status that claims an order, with requests until deadline.
+func claimed(s status, o order, seq uint64, worker string, now, deadline time.Time, grace time.Duration) status {
+	fence, last := latest(s.Fence, deadline.Add(grace)), s.last()
+	if !s.names(o, seq) {
+		s = status{}
+	}
+	if now.Sub(latest(s.At, s.NotBefore)) > untriedFor {
+		s.Since, s.Unknown = time.Time{}, time.Time{} // it was held, or nobody worked: that time does not count
+	}
+	if s.Since.IsZero() {
+		s.Kind = "" // it is over, unless it is borne with
+	}
+	if s.Worker != worker { // or the acknowledgement of its own claim was lost
+		s.Claims++
+	}
+	return status{
+		Version: format, Seq: seq, Rollout: o.Rollout, Number: o.Number, Policy: o.Policy, State: Applying, Attempts: s.Attempts,
+		Claims: s.Claims, Limited: s.Limited, Kind: s.Kind, Worker: worker, At: now, Fence: fence, Since: s.Since, Unknown: s.Unknown, Last: last,
+	}
+}
+
+// takenBack returns the status of an order that was cancelled. The fence stays: an apply of an older order may be under way.
+func takenBack(s status, o order, seq uint64, now time.Time) status {
+	return status{
+		Version: format, Seq: seq, Rollout: o.Rollout, Number: o.Number, Policy: o.Policy,
+		State: Superseded, Kind: kindCancelled, At: now, Fence: s.Fence, Last: s.last(),
 	}
 }
 
 // poisoned returns the status of an order that its claims have shown to end workers.
-func poisoned(r record, now time.Time, grace time.Duration) record {
-	r.State, r.Kind, r.Error = Parked, kindPoison, fmt.Sprintf("%d workers ended while applying it", r.Claims)
-	r.At, r.NotBefore, r.Claims, r.Fence = now, time.Time{}, 0, latest(r.Fence, now.Add(grace))
-	return r
+func poisoned(s status, now time.Time, grace time.Duration) status {
+	s.State, s.Kind, s.Error = Parked, kindPoison, fmt.Sprintf("%d workers ended while applying it", s.Claims)
+	s.At, s.NotBefore, s.Claims, s.Fence = now, time.Time{}, 0, latest(s.Fence, now.Add(grace))
+	return s
 }
 
-// backoff bounds the attempts of an order.
-type backoff struct {
+// limits bounds the attempts of an order.
+type limits struct {
 	attempts         int
 	minWait, maxWait time.Duration
+	settle           time.Duration // in which a request without a response may still arrive
+	random           func(n int64) int64
 }
 
-// wait returns how long to wait after an attempt: twice as long after each. random returns a number in [0, n).
-func (b backoff) wait(attempt int, random func(n int64) int64) time.Duration {
-	longest := time.Duration(min(math.Ldexp(float64(b.minWait), attempt-1), float64(b.maxWait)))
-	return longest/2 + time.Duration(random(int64(longest/2)+1))
+// wait returns how long to wait after an attempt: twice as long after each, and up to a quarter more.
+func (l limits) wait(attempt int) time.Duration {
+	wait := time.Duration(min(math.Ldexp(float64(l.minWait), attempt-1), float64(l.maxWait)))
+	return wait + time.Duration(l.random(int64(wait/4)+1))
 }
 
 const (
-	kindPoison    = "poison"
-	kindExhausted = "exhausted"
-	kindCancelled = "cancelled"
-	kindRateLimit = "rate limited"
-	longestHold   = time.Hour // of what a Retry-After may ask for
+	longestAsked  = time.Hour // of what a Retry-After may ask for
+	freeLimited   = 10        // 429s in a row that are no attempts
+	connectWithin = 24 * time.Hour
+	backWithin    = 24 * time.Hour
+	knownWithin   = time.Hour
+	elsewhereWait = time.Minute
+	untriedFor    = 10 * time.Minute
 )
 
-// settled returns the status after an apply that ended with err, and for how long the account is held when the API asked
-// for it. fence is the one found before the claim: that of a worker which never wrote its outcome.
-func settled(r record, err error, fence, now time.Time, b backoff, settle time.Duration, random func(n int64) int64) (_ record, hold time.Duration) {
-	r.At, r.Claims, r.NotBefore, r.Kind, r.Error, r.Fence = now, 0, time.Time{}, "", "", time.Time{}
+// settled returns the status after an apply that ended with f. fence is the one found before the claim: that of a worker which
+// never wrote its outcome. isAway says that the API was away for the whole account, so that the order is not to blame.
+func settled(s status, f *failure, fence, now time.Time, l limits, isAway bool) status {
+	before := s
+	s.At, s.Claims, s.Limited, s.NotBefore, s.Kind, s.Error, s.Fence = now, 0, 0, time.Time{}, "", "", time.Time{}
+	s.Since, s.Unknown = time.Time{}, time.Time{}
 	if fence.After(now) {
-		r.Fence = fence
+		s.Fence = fence
 	}
-	if err == nil {
-		r.State = Applied
-		return r, 0
+	if f == nil {
+		s.State, s.Last = Applied, nil
+		return s
 	}
-	kind, final := classify(err)
-	r.Kind, r.Error = kind, describe(err)
-	if isOf[*zapi.TransportError](err) { // the request of a setting may still arrive
-		r.Fence = latest(r.Fence, now.Add(settle))
+	s.State, s.Kind, s.Error = Waiting, f.kind, f.text
+	if f.open {
+		s.Fence = latest(s.Fence, now.Add(l.settle))
 	}
-	if kind != kindRateLimit {
-		r.Attempts++
-	}
-	wait := b.wait(max(r.Attempts, 1), random)
+	var wait time.Duration
 	switch {
-	case final:
-		r.State = Parked
-		return r, 0
-	case kind == kindRateLimit:
-		if asked := retryAfter(err); asked > 0 {
-			wait = min(asked, longestHold)
+	case f.final:
+		s.Attempts++
+		s.State = Parked
+	case f.kind == kindNotConnected:
+		wait = s.bearWith(before, connectWithin, l.minWait, l.maxWait)
+	case f.kind == kindElsewhere:
+		wait = s.leave(before, min(l.minWait, time.Second), min(l.maxWait, elsewhereWait))
+	case f.kind == kindRateLimit:
+		if s.Limited = before.Limited + 1; s.Limited > freeLimited {
+			s.Attempts++
 		}
-		r.State, hold = Waiting, wait
-		wait += time.Duration(random(int64(time.Second)))
-	case r.Attempts >= b.attempts:
-		r.State, r.Kind, r.Error = Parked, kindExhausted, kind+": "+r.Error
-		return r, 0
+		if wait = l.wait(s.Limited); f.after > 0 {
+			wait = min(f.after, longestAsked) + time.Duration(l.random(int64(time.Second)))
+		}
+	case f.away && isAway:
+		wait = s.bearWith(before, backWithin, l.minWait, min(l.maxWait, longestProbe))
 	default:
-		r.State = Waiting
+		if f.away {
+			s.since(before)
+		}
+		s.Attempts++
+		wait = l.wait(s.Attempts)
 	}
-	r.NotBefore = now.Add(wait)
-	return r, hold
+	if s.State == Waiting && s.Attempts >= l.attempts && s.Attempts > before.Attempts {
+		s.State, s.Kind, s.Error = Parked, kindExhausted, f.kind+": "+s.Error
+	}
+	if s.State == Parked {
+		s.Since, s.Unknown = time.Time{}, time.Time{}
+		return s
+	}
+	s.NotBefore = now.Add(wait)
+	return s
 }
 
-// panicked is a panic of the resolver or of Apply.
-type panicked struct{ value any }
-
-func (p panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
-
-// resolverError is an error of the resolver. It matches only [ErrNoInstance]: an error of zapi in it is not the API's.
-type resolverError struct{ err error }
-
-func (e resolverError) Error() string { return "resolver: " + e.err.Error() }
-func (e resolverError) Is(target error) bool {
-	return target == ErrNoInstance && errors.Is(e.err, target)
-}
-
-// kinds lists what errors match, in the order in which they count.
-var kinds = []struct {
-	matches func(error) bool
-	kind    string
-	final   bool // a person has to look at it
-}{
-	{isOf[panicked], "panic", true},
-	{is(ErrNoInstance), "no instance", true},
-	{is(zapi.ErrInvalidArgument), "invalid argument", true},
-	{is(zapi.ErrUnauthorized), "unauthorized", true},
-	{is(zapi.ErrNotFound), "not found", true},
-	{is(zapi.ErrMethodNotAllowed), "method not allowed", true},
-	{is(zapi.ErrUnsupportedMediaType), "unsupported media type", true},
-	{is(zapi.ErrRateLimited), kindRateLimit, false},
-	{isOf[*zapi.TransportError], "no response", false},
-	{is(zapi.ErrUnavailable), "unavailable", false},
-	{is(zapi.ErrRejected), "rejected", false},
-	{is(zapi.ErrUnexpectedResponse), "unexpected response", false},
-	{isOf[resolverError], "resolver", false},
-}
-
-func is(target error) func(error) bool { return func(err error) bool { return errors.Is(err, target) } }
-
-// isOf reports whether err, or an error that it wraps, is an E.
-func isOf[E error](err error) bool { return errors.As(err, new(E)) }
-
-// classify returns what an error of the resolver or of Apply means.
-func classify(err error) (kind string, final bool) {
-	for _, k := range kinds {
-		if k.matches(err) {
-			return k.kind, k.final
+// bearWith tries an order again without counting attempts, and parks it when it has failed in that way for so long. It waits
+// as long as it has waited already, so twice as long after each.
+func (s *status) bearWith(before status, within, minWait, maxWait time.Duration) time.Duration {
+	s.since(before)
+	waited := s.At.Sub(s.Since)
+	if waited >= within {
+		s.State = Parked
+		if s.Kind != kindNotConnected {
+			s.Kind, s.Error = kindExhausted, s.Kind+": "+s.Error
 		}
 	}
-	return "failed", false
+	return min(max(waited, minWait), maxWait)
 }
 
-// retryAfter is the longest wait that the API asked for.
-func retryAfter(err error) (longest time.Duration) {
-	for _, leaf := range leaves(err) {
-		if api := (*zapi.APIError)(nil); errors.As(leaf, &api) {
-			longest = max(longest, api.RetryAfter)
-		}
+// leave leaves an order to workers that know the instance, and parks it when there has been none for an hour. What those that do have
+// found out counts on.
+func (s *status) leave(before status, minWait, maxWait time.Duration) time.Duration {
+	if s.Unknown = s.At; !before.Unknown.IsZero() {
+		s.Unknown = before.Unknown
 	}
-	return longest
-}
-
-// describe returns what may be stored of an error: setting, route and status. The rest may quote a phone or a secret.
-func describe(err error) string {
-	var parts []string
-	for _, leaf := range leaves(err) {
-		var api *zapi.APIError
-		var transport *zapi.TransportError
-		var refused *zapi.ValidationError
-		var text string
-		switch {
-		case errors.As(leaf, &api):
-			text = fmt.Sprintf("%s: %d", api.Op, api.StatusCode)
-		case errors.As(leaf, &transport):
-			text = transport.Op + ": no response"
-		case errors.As(leaf, &refused):
-			text = strings.Trim(refused.Op+": "+refused.Field, ": ")
-		default:
-			continue
-		}
-		if setting, _, found := strings.Cut(leaf.Error(), ": "); found && isSetting[setting] {
-			text = setting + ": " + text
-		}
-		parts = append(parts, text)
+	if !before.Since.IsZero() {
+		s.Kind, s.Since = before.Kind, before.Since
 	}
-	return strings.Join(parts, "; ")
-}
-
-// isSetting holds the JSON keys of a policy.
-var isSetting = map[string]bool{
-	"lastSeen": true, "photo": true, "description": true, "groupAdd": true, "online": true, "readReceipts": true, "messageDuration": true,
-}
-
-// leaves returns the errors that Apply has joined.
-func leaves(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		return joined.Unwrap()
+	waited := s.At.Sub(s.Unknown)
+	if waited >= knownWithin {
+		s.State, s.Kind, s.Error = Parked, kindNoInstance, "no worker has known it for an hour"
 	}
-	return []error{err}
+	return min(max(waited, minWait), maxWait)
+}
+
+// since sets when the order began to fail in this way. An API that is away shows itself in several.
+func (s *status) since(before status) {
+	if s.Since = s.At; !before.Since.IsZero() && (before.Kind == s.Kind || isAwayKind(before.Kind) && isAwayKind(s.Kind)) {
+		s.Since = before.Since
+	}
 }
 
 func latest(times ...time.Time) (last time.Time) {

@@ -24,7 +24,10 @@
 //
 // A worker takes an order, claims its instance by writing applying, calls [zapi.Client.Apply], and writes the outcome. After a
 // failure that may pass, the order is waiting and is tried again. After one that needs a person, such as a wrong token, it is
-// parked with its reason until [Fleet.Retry]. An order that [Fleet.Cancel] took back, or that a newer one replaced, is superseded.
+// parked with its reason until [Fleet.Retry].
+//
+// A rollout is held until all of its orders are there, by a canary, by [Fleet.Pause], and by itself when too many of its orders are
+// parked. Workers begin none of its orders meanwhile, and go on within a minute of [Fleet.Resume].
 //
 // Every write of a status expects the revision that the worker has read, so of two workers only one goes on. A claim
 // also holds a time, the fence, up to which its requests may still be sent. A newer order waits for that time, so no late
@@ -32,16 +35,23 @@
 //
 // # Promises
 //
-//   - No order is lost: each is applied at least once, parked, or superseded.
+//   - The orders are the only truth about what is wanted. A status counts for the very order that it names. That an order was
+//     superseded needs a newer order as its proof.
+//   - No order is lost: each is applied at least once, parked, superseded or cancelled. Orders that the engine itself has lost, with its
+//     files, are reported as missing, and the rollout is not done; to start it again orders them again.
 //   - A call may be repeated after a crash: at most one for each order that the worker had in hand. It sets the same values again.
 //   - The newest order of an instance wins. A process that was stopped for longer than its claim lasts sends nothing more; if it
 //     was stopped while it was sending, the newest policy is ordered again.
+//   - A second after [Fleet.Cancel] has returned, nothing of the rollout is begun. [Fleet.Retry] does not revive it.
+//   - An API that is away parks nobody for a day. A number that is not connected is borne with for a day, too.
 //   - A setting that is changed by other means stays changed until the next rollout.
-//   - The clocks of the workers must agree within 15 seconds.
+//   - Times are those of the engine. The clocks of the servers of a cluster must agree within 15 seconds; a worker whose
+//     clock differs says so.
 //
 // # Pace
 //
-// The workers of an account share one rate, see [Fleet.SetPace]. When the API answers 429, all of them wait.
+// The workers of an account share one rate, see [Fleet.SetPace]. An instance that the API answers with 429 waits as long as the
+// API asks. When at least three instances of an account, and a fifth of its last calls, get one within a minute, the whole account waits.
 //
 // # Secrets
 //
@@ -52,16 +62,24 @@ package fleet
 
 // How an order flows through the files:
 //
+//	rollout.go   targets, rollouts and their entries
 //	orders.go    Start writes orders, each with the sequence that it expects to replace
+//	holds.go     Pause, Resume, canary, halt: what keeps a rollout from being begun
 //	cancel.go    Cancel takes orders back, Retry writes them again
-//	work.go      pull loops take orders from the engine and keep them by heartbeats
+//	work.go      a worker takes the orders of its accounts and keeps them by heartbeats
 //	format.go    orders and statuses as they are stored
-//	decide.go    pure functions: what to do with an order, and what an outcome means
+//	decide.go    pure functions: what to do with an order, and what an outcome means for it
+//	kinds.go     what an error means
 //	apply.go     claim, apply, outcome; repair when the claim was lost
+//	health.go    whether the API of an account is away, or limits it
 //	pace.go      the rate that the workers of an account share
+//	clock.go     the time, as the engine has it
 //	sweep.go     orders again what the engine has forgotten
-//	progress.go  reads orders and statuses
-//	watch.go     follows them and counts them while they change
-//	engine.go    streams and buckets, and how they are read and written
-//	embedded.go  the server in this process
+//	status.go    states and statuses, and how they are read
+//	progress.go  counts orders and statuses of a rollout
+//	watch.go     follows them while they change
+//	engine.go    URL and Embedded; the only file that knows of NATS
 //	fleet.go     Open, Close, options
+//
+// The folder internal/store keeps orders and statuses in NATS JetStream. It knows none of the rules above, and the files above
+// do not know how it does that, so the rules can be simulated: see sim_test.go.

@@ -18,11 +18,13 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/fleet/internal/store"
 	"github.com/zapi-go/zapi/zapitest"
 )
 
@@ -31,7 +33,7 @@ func TestMain(m *testing.M) {
 		os.Exit(playRole(role)) // a process of a chaos test
 	}
 	flag.Parse()
-	if err := flag.Set("test.parallel", "6"); err != nil { // the tests wait more than they compute
+	if err := flag.Set("test.parallel", "4"); err != nil { // the tests wait more than they compute
 		panic(err)
 	}
 	code := m.Run()
@@ -49,7 +51,7 @@ func TestMain(m *testing.M) {
 
 // fast is a timing for tests.
 var fast = timing{
-	ackWait: 2 * time.Second, grace: 200 * time.Millisecond, settle: 100 * time.Millisecond, fetch: 500 * time.Millisecond, patience: time.Minute,
+	ackWait: 2 * time.Second, grace: 200 * time.Millisecond, settle: 100 * time.Millisecond, fetch: 500 * time.Millisecond, patience: time.Minute, held: time.Second, wall: time.Now, random: rand.Int64N,
 	sweepEvery: time.Hour, sweepAge: time.Second,
 }
 
@@ -287,7 +289,7 @@ func indexOf(v string) int {
 
 func start(t *testing.T, f *Fleet, name string, p zapi.Policy, targets []Target) Receipt {
 	t.Helper()
-	receipt, err := f.Start(t.Context(), Rollout{Name: name, Policy: p, Targets: each(targets)})
+	receipt, err := f.Start(t.Context(), Rollout{Name: name, Policy: p, Targets: each(targets), HaltAt: 1})
 	require.NoError(t, err)
 	return receipt
 }
@@ -300,6 +302,47 @@ func each(targets []Target) func(func(Target) bool) {
 			}
 		}
 	}
+}
+
+// The streams and buckets, as the documentation names them.
+const (
+	ordersStream  = "FLEET_ORDERS"
+	ordersSubject = "fleet.orders."
+	statusBucket  = "fleet_status"
+	policyBucket  = "fleet_policies"
+	rolloutBucket = "fleet_rollouts"
+	accountBucket = "fleet_accounts"
+	paceBucket    = "fleet_pace"
+)
+
+// engine reaches behind a Fleet, as an administrator does.
+type engine struct {
+	t  *testing.T
+	nc *nats.Conn
+	js jetstream.JetStream
+}
+
+func raw(t *testing.T, f *Fleet) engine {
+	t.Helper()
+	nc := f.store.(*store.JetStream).Conn()
+	js, err := jetstream.New(nc)
+	require.NoError(t, err)
+	return engine{t, nc, js}
+}
+
+func (e engine) info(stream string) (*jetstream.StreamInfo, error) {
+	s, err := e.js.Stream(e.t.Context(), stream)
+	if err != nil {
+		return nil, err
+	}
+	return s.CachedInfo(), nil
+}
+
+func (e engine) queue(account string) jetstream.Consumer {
+	e.t.Helper()
+	consumer, err := e.js.Consumer(e.t.Context(), ordersStream, "apply-"+account)
+	require.NoError(e.t, err)
+	return consumer
 }
 
 // fullSpeed lifts the pace of all accounts of the targets.

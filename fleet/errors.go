@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"regexp"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/fleet/internal/store"
 )
 
 // The errors of this package, for [errors.Is]. Refused arguments are a [*zapi.ValidationError].
@@ -25,6 +24,9 @@ var (
 	// ErrNoInstance reports that an instance has no order. A [Resolver] returns it for an instance that it does not know,
 	// which parks the order.
 	ErrNoInstance = errors.New("fleet: no such instance")
+	// ErrElsewhere is returned by a [Resolver] that knows only a part of the instances, for one that another worker may know.
+	// The order is left to the others, and parked when nobody has known the instance for an hour.
+	ErrElsewhere = errors.New("fleet: another worker may know the instance")
 	// ErrInsecureURL reports a URL without TLS to a host beyond loopback; see [WithInsecure].
 	ErrInsecureURL = errors.New("fleet: the URL needs TLS")
 	// ErrEngine reports that the engine cannot be reached or refused an operation. It wraps the cause.
@@ -46,13 +48,8 @@ func engineError(ctx context.Context, doing string, err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrEngine, doing, err)
 }
 
-// isConflict reports whether a write was refused because the entry has changed since it was read. A cluster has a code of its
-// own for that.
-func isConflict(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) &&
-		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
-}
+// isConflict reports whether a write was refused because the entry has changed since it was read.
+func isConflict(err error) bool { return errors.Is(err, store.ErrConflict) }
 
 func invalid(op, field, reason string) error {
 	return &zapi.ValidationError{Op: op, Field: field, Reason: reason}

@@ -1,33 +1,23 @@
 package fleet
 
 import (
+	"context"
 	"errors"
-	"fmt"
 	"testing"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 )
 
-func TestIsConflict(t *testing.T) {
+func TestEngineError(t *testing.T) {
 	t.Parallel()
-	for _, row := range []struct {
-		name string
-		err  error
-		want bool
-	}{
-		{"nil", nil, false},
-		{"the answer of one server", &jetstream.APIError{Code: 400, ErrorCode: 10071}, true},
-		{"that of a cluster", &jetstream.APIError{Code: 400, ErrorCode: 10164}, true},
-		{"that of a bucket", jetstream.ErrKeyExists, true},
-		{"that of a bucket on a cluster", fmt.Errorf("%w: %w", &jetstream.APIError{ErrorCode: 10164}, jetstream.ErrKeyExists), true},
-		{"wrapped", fmt.Errorf("%w: writing: %w", ErrEngine, jetstream.ErrKeyExists), true},
-		{"another refusal", &jetstream.APIError{Code: 503, ErrorCode: 10008}, false},
-		{"no answer", errors.New("timeout"), false},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
-			assert.Equal(t, row.want, isConflict(row.err))
-		})
-	}
+	assert.NoError(t, engineError(t.Context(), "reading", nil))
+	cause := errors.New("timeout")
+	err := engineError(t.Context(), "reading", cause)
+	assert.EqualError(t, err, "fleet: engine: reading: timeout")
+	assert.ErrorIs(t, err, ErrEngine)
+	assert.ErrorIs(t, err, cause)
+	assert.Equal(t, err, engineError(t.Context(), "reading again", err), "it is said once")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(ErrClosed)
+	assert.Equal(t, ErrClosed, engineError(ctx, "reading", cause), "the caller was first")
 }

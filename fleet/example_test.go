@@ -25,7 +25,7 @@ func (v vault) Credentials(_ context.Context, t fleet.Target) (zapi.Credentials,
 }
 
 // openFake opens an embedded fleet in a temporary folder, and a fake API with three instances.
-func openFake() (f *fleet.Fleet, api *zapitest.Server, creds vault, targets []fleet.Target, end func()) {
+func openFake(opts ...fleet.Option) (f *fleet.Fleet, api *zapitest.Server, creds vault, targets []fleet.Target, end func()) {
 	api = zapitest.NewServer()
 	creds = make(vault)
 	for range 3 {
@@ -37,7 +37,7 @@ func openFake() (f *fleet.Fleet, api *zapitest.Server, creds vault, targets []fl
 	if err != nil {
 		log.Fatal(err)
 	}
-	f, err = fleet.Open(context.Background(), fleet.Embedded(dir))
+	f, err = fleet.Open(context.Background(), fleet.Embedded(dir), opts...)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -160,4 +160,80 @@ func ExampleFleet_Cancel() {
 	}
 	fmt.Println("taken back:", n, "done:", p.Done())
 	// Output: taken back: 3 done: true
+}
+
+// A plan shows what Start would do, and how long the API takes for it.
+func ExampleFleet_Plan() {
+	f, _, _, targets, end := openFake()
+	defer end()
+	ctx := context.Background()
+	if err := f.SetPace(ctx, "acme", fleet.Pace{PerSecond: 1, Burst: 1}); err != nil {
+		log.Fatal(err)
+	}
+	policy := zapi.Policy{Online: zapi.OnlineSameAsLastSeen}
+	plan, err := f.Plan(ctx, fleet.Rollout{Name: "2026-11", Policy: policy, Targets: slices.Values(targets)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("to order:", plan.ToOrder)
+	for _, a := range plan.Accounts {
+		fmt.Println(a.Account, a.Requests, "requests,", a.Duration)
+	}
+	// Output:
+	// to order: 3
+	// acme 3 requests, 3s
+}
+
+// A canary begins with a few; Resume lets the rest go on, and Pause holds it again.
+func ExampleFleet_Resume() {
+	f, _, _, targets, end := openFake()
+	defer end()
+	ctx := context.Background()
+	held := func() string {
+		p, err := f.Progress(ctx, "2026-11")
+		if err != nil {
+			log.Fatal(err)
+		}
+		return fmt.Sprintf("%q", p.Held)
+	}
+	policy := zapi.Policy{Online: zapi.OnlineSameAsLastSeen}
+	if _, err := f.Start(ctx, fleet.Rollout{Name: "2026-11", Policy: policy, Targets: slices.Values(targets), Canary: 1}); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("started:", held())
+	if err := f.Resume(ctx, "2026-11"); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("resumed:", held())
+	if err := f.Pause(ctx, "2026-11"); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("paused:", held())
+	// Output:
+	// started: "canary: 1 of 3 begun"
+	// resumed: ""
+	// paused: "paused"
+}
+
+// The audit has who did what.
+func ExampleFleet_Audit() {
+	f, _, _, targets, end := openFake(fleet.WithActor("ana@ops"))
+	defer end()
+	ctx := context.Background()
+	policy := zapi.Policy{Online: zapi.OnlineSameAsLastSeen}
+	if _, err := f.Start(ctx, fleet.Rollout{Name: "2026-11", Policy: policy, Targets: slices.Values(targets)}); err != nil {
+		log.Fatal(err)
+	}
+	if err := f.Pause(ctx, "2026-11"); err != nil {
+		log.Fatal(err)
+	}
+	for e, err := range f.Audit(ctx) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(e.By, e.Action, e.Rollout, e.Instances)
+	}
+	// Output:
+	// ana@ops start 2026-11 3
+	// ana@ops pause 2026-11 0
 }

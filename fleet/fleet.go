@@ -2,19 +2,22 @@ package fleet
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
+	"github.com/zapi-go/zapi/fleet/internal/store"
 )
 
 // A Fleet starts rollouts, applies them and reports their progress. It is made by [Open] and safe for concurrent use.
 type Fleet struct {
-	*connection
+	store  store.Store
 	log    *slog.Logger
 	timing timing
+	clock  *clock
+	actor  string // for the audit
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
@@ -22,15 +25,18 @@ type Fleet struct {
 	calls  sync.WaitGroup
 }
 
-// timing is what tests make shorter.
+// timing is what tests make shorter or replace.
 type timing struct {
 	ackWait    time.Duration // after which the engine gives an order to another worker
 	grace      time.Duration // by which the clocks of the workers may differ
 	settle     time.Duration // in which a request without a response may still arrive
 	fetch      time.Duration // one pull
 	patience   time.Duration // how long the engine may be away before Watch fails
+	held       time.Duration // after which a held order is looked at again, at most
 	sweepEvery time.Duration
-	sweepAge   time.Duration // after which an unsettled order is suspicious
+	sweepAge   time.Duration       // after which an unsettled order is suspicious
+	wall       func() time.Time    // the clock of this machine
+	random     func(n int64) int64 // a number in [0, n)
 }
 
 var defaultTiming = timing{
@@ -39,8 +45,11 @@ var defaultTiming = timing{
 	settle:     10 * time.Second,
 	fetch:      5 * time.Second,
 	patience:   time.Minute,
+	held:       30 * time.Second,
 	sweepEvery: 5 * time.Minute,
-	sweepAge:   15 * time.Minute,
+	sweepAge:   time.Minute,
+	wall:       time.Now,
+	random:     rand.Int64N,
 }
 
 // An Option changes a default of [Open].
@@ -50,12 +59,13 @@ type settings struct {
 	replicas int
 	log      *slog.Logger
 	insecure bool
+	actor    string
 	timing   timing
-	nats     []nats.Option
 }
 
-// WithReplicas sets how many servers of a cluster keep each entry: 1, 3 or 5. It counts when the streams are created.
-// The default is 1 for [Embedded] and 3 for [URL].
+// WithReplicas sets how many servers of a cluster keep each entry: 1, 3 or 5. Streams that have fewer are raised to that, or
+// Open returns an error that names both numbers; streams that have more are left as they are. Without this option, streams are
+// created with 1 for [Embedded] and 3 for [URL], and not changed.
 func WithReplicas(n int) Option {
 	return func(s *settings) error {
 		if n != 1 && n != 3 && n != 5 {
@@ -116,16 +126,27 @@ func Open(ctx context.Context, e Engine, opts ...Option) (*Fleet, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	conn, err := e.connect(ctx, s)
+	opened, err := e.open(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.provision(ctx); err != nil {
-		return nil, errors.Join(err, conn.close())
-	}
-	f := &Fleet{connection: conn, log: s.log, timing: s.timing}
-	f.ctx, f.cancel = context.WithCancelCause(context.Background())
+	f := newFleet(opened, s)
+	f.clock.measure(ctx)
 	return f, nil
+}
+
+func newFleet(opened store.Store, s settings) *Fleet {
+	f := &Fleet{store: opened, log: s.log, timing: s.timing, actor: s.actor}
+	f.clock = newClock(opened, s.log, s.timing)
+	f.ctx, f.cancel = context.WithCancelCause(context.Background())
+	f.calls.Go(func() {
+		select {
+		case <-opened.Closed():
+			f.cancel(fmt.Errorf("%w: the connection is closed for good", ErrEngine))
+		case <-f.ctx.Done():
+		}
+	})
+	return f
 }
 
 // Close ends all calls of f, lets workers end what is in hand, closes the connection and stops the engine if it is
@@ -135,10 +156,11 @@ func (f *Fleet) Close() error {
 	f.cancel(ErrClosed)
 	f.mu.Unlock()
 	f.calls.Wait()
-	return f.close()
+	return f.store.Close()
 }
 
-// begin returns a context that also ends with Close. The caller calls end when it is done; Close waits for it.
+// begin returns a context that also ends with Close, and with [ErrEngine] when the connection is closed for good. The caller
+// calls end when it is done; Close waits for it.
 func (f *Fleet) begin(ctx context.Context, op string) (_ context.Context, end func(), _ error) {
 	if ctx == nil {
 		return nil, nil, invalid(op, "ctx", "must not be nil")
@@ -146,11 +168,11 @@ func (f *Fleet) begin(ctx context.Context, op string) (_ context.Context, end fu
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.ctx.Err() != nil {
-		return nil, nil, ErrClosed
+		return nil, nil, context.Cause(f.ctx)
 	}
 	f.calls.Add(1)
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(f.ctx, func() { cancel(ErrClosed) })
+	stop := context.AfterFunc(f.ctx, func() { cancel(context.Cause(f.ctx)) })
 	return ctx, func() {
 		stop()
 		cancel(nil)

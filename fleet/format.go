@@ -3,62 +3,162 @@ package fleet
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/zapi-go/zapi/fleet/internal/store"
 )
 
-const format = 1 // of orders and statuses
+// format is the version of orders and statuses. There are many of them, so their keys are short. What an earlier release wrote
+// lacks the later fields.
+const format = 1
 
-// order is the wanted state of an instance. There are many orders and statuses, so what is stored of them is short.
+// order is the wanted state of an instance.
 type order struct {
 	Version int    `json:"v"`
 	Rollout string `json:"r"`
 	Number  uint64 `json:"n"` // of the rollout; the higher one was begun later
 	Policy  string `json:"p"` // its key: 128 bits of the SHA-256 of its JSON
+	Canary  bool   `json:"c,omitempty"`
+	// Replaced are the numbers of the last rollouts whose orders this one has replaced, latest first. It proves that those were
+	// superseded here. An order that does not know them, as an earlier release wrote it, has null.
+	Replaced []uint64 `json:"x"`
 }
 
-// record is the status of an instance as it is stored: the claim and the outcome.
-type record struct {
-	Version   int       `json:"v"`
-	Seq       uint64    `json:"q"` // of the order
-	Rollout   string    `json:"r"`
-	Policy    string    `json:"p"`
-	State     State     `json:"s"`
-	Attempts  int       `json:"a,omitempty"` // applies that failed and count
-	Claims    int       `json:"c,omitempty"` // since the last outcome; more than one means that workers died
-	Worker    string    `json:"w,omitempty"`
-	Kind      string    `json:"k,omitempty"`
-	Error     string    `json:"e,omitempty"`
-	At        time.Time `json:"t,omitzero"`
-	NotBefore time.Time `json:"b,omitzero"`
-	Fence     time.Time `json:"f,omitzero"` // until then an apply of this or an older order may still be sending
+// mostReplaced bounds what an order remembers.
+const mostReplaced = 8
+
+// newer reports whether o is of a rollout that was begun later than p's. Rollouts that begin at the same moment may get the same
+// number. They are not the same rollout, and their names decide.
+func (o order) newer(p order) bool {
+	return o.Number > p.Number || o.Number == p.Number && o.Rollout > p.Rollout
 }
 
-// decodeOrder also returns an error for the format of a later version.
-func decodeOrder(data []byte) (order, error) {
+func (o order) sameRollout(p order) bool { return o.Number == p.Number && o.Rollout == p.Rollout }
+
+// over returns o as it replaces what was found.
+func (o order) over(found storedOrder) order {
+	switch {
+	case found.err != nil || found.Replaced == nil && found.Number > 0:
+		o.Replaced = nil // whatever that one had replaced
+	default:
+		o.Replaced = append([]uint64{}, found.Replaced...)
+		if found.Number > 0 {
+			o.Replaced = slices.Insert(o.Replaced, 0, found.Number)
+		}
+		o.Replaced = o.Replaced[:min(len(o.Replaced), mostReplaced)]
+	}
+	return o
+}
+
+// replaced reports whether o has replaced an order of the rollout with that number. It may not know.
+func (o order) replaced(number uint64) (yes, known bool) {
+	if slices.Contains(o.Replaced, number) {
+		return true, true
+	}
+	full := len(o.Replaced) == mostReplaced && o.Replaced[mostReplaced-1] > number
+	return false, o.Replaced != nil && !full
+}
+
+// status is what has become of an order: the claim and the outcome.
+type status struct {
+	Version   int          `json:"v"`
+	Seq       uint64       `json:"q"` // of the order
+	Rollout   string       `json:"r"`
+	Number    uint64       `json:"n,omitempty"` // of the rollout
+	Policy    string       `json:"p"`
+	State     State        `json:"s"`
+	Attempts  int          `json:"a,omitempty"` // applies that failed and count
+	Claims    int          `json:"c,omitempty"` // since the last outcome; more than one means that workers died
+	Limited   int          `json:"l,omitempty"` // 429s in a row
+	Worker    string       `json:"w,omitempty"`
+	Kind      string       `json:"k,omitempty"`
+	Error     string       `json:"e,omitempty"`
+	At        time.Time    `json:"t,omitzero"`
+	NotBefore time.Time    `json:"b,omitzero"`
+	Fence     time.Time    `json:"f,omitzero"`  // until then an apply of this or another order may still be sending
+	Since     time.Time    `json:"d,omitzero"`  // when it began to fail with this kind, if that is borne with
+	Unknown   time.Time    `json:"u,omitzero"`  // since when workers have not known the instance
+	Last      *LastApplied `json:"y,omitempty"` // what was applied before this order; see [status.last]
+}
+
+// names reports whether s is the status of that very order. Its sequence alone does not tell: after a loss of orders,
+// sequences are given a second time.
+func (s status) names(o order, seq uint64) bool {
+	return s.Seq == seq && s.Rollout == o.Rollout && s.Policy == o.Policy
+}
+
+// last returns what was last applied to the instance.
+func (s status) last() *LastApplied {
+	if s.State == Applied {
+		return &LastApplied{s.Rollout, s.Policy, s.At}
+	}
+	return s.Last
+}
+
+// storedOrder is an order as it lies in the store, and storedStatus a status. With err it is there but cannot be read.
+type (
+	storedOrder struct {
+		order
+		seq uint64
+		at  time.Time
+		err error
+	}
+	storedStatus struct {
+		status
+		seq uint64
+		at  time.Time
+		err error
+	}
+)
+
+// errLater reports an order or a status in the format of a later release. It is left as it is.
+var errLater = errors.New("in the format of a later release")
+
+func readOrder(e store.Entry) storedOrder {
+	found := storedOrder{seq: e.Seq, at: e.At}
+	if len(e.Value) == 0 {
+		return found
+	}
 	var o order
-	if err := json.Unmarshal(data, &o); err != nil {
-		return order{}, fmt.Errorf("not an order: %w", err)
+	if found.err = decode(e.Value, &o, &o.Version); found.err == nil && (o.Rollout == "" || o.Number == 0 || o.Policy == "") {
+		found.err = errors.New("not an order")
 	}
-	if o.Version != format || o.Rollout == "" || o.Number == 0 || o.Policy == "" {
-		return order{}, fmt.Errorf("not an order of format %d", format)
+	if found.err == nil {
+		found.order = o
 	}
-	return o, nil
+	return found
 }
 
-// decodeRecord reads a status; no data is the status of an instance that has none.
-func decodeRecord(data []byte) (record, error) {
-	var r record
-	if len(bytes.TrimSpace(data)) == 0 {
-		return r, nil
+// readStatus reads a status; no value is the status of an instance that has none.
+func readStatus(e store.Entry) storedStatus {
+	found := storedStatus{seq: e.Seq, at: e.At}
+	if len(bytes.TrimSpace(e.Value)) == 0 {
+		return found
 	}
-	if err := json.Unmarshal(data, &r); err != nil {
-		return record{}, fmt.Errorf("not a status: %w", err)
+	var s status
+	if found.err = decode(e.Value, &s, &s.Version); found.err == nil && !s.State.stored() {
+		found.err = errors.New("not a status")
 	}
-	if r.Version != format || !r.State.stored() {
-		return record{}, fmt.Errorf("not a status of format %d", format)
+	if found.err == nil {
+		found.status = s
 	}
-	return r, nil
+	return found
+}
+
+func decode(data []byte, v any, version *int) error {
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("damaged: %w", err)
+	}
+	if *version > format {
+		return errLater
+	}
+	if *version != format {
+		return fmt.Errorf("not of format %d", format)
+	}
+	return nil
 }
 
 // encode cannot fail on what is stored.

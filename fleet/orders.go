@@ -8,102 +8,30 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/fleet/internal/store"
 )
 
-// A Target names an instance. Account is a label of your own, such as a customer; instances of one account share a [Pace].
-// Each part is 1 to 64 of A-Z, a-z, 0-9, _ and -. An instance must keep its account.
-type Target struct{ Account, Instance string }
-
-func (t Target) key() string { return t.Account + "." + t.Instance }
-
-func targetOf(key string) Target {
-	account, instance, _ := strings.Cut(key, ".")
-	return Target{account, instance}
-}
-
-func (t Target) check(op, field string) error {
-	if err := checkName(op, field+".Account", t.Account); err != nil {
-		return err
-	}
-	return checkName(op, field+".Instance", t.Instance)
-}
-
-// A Rollout is a policy for a set of instances.
-type Rollout struct {
-	Name    string           // 1 to 64 of A-Z, a-z, 0-9, _ and -
-	Policy  zapi.Policy      // must set something
-	Targets iter.Seq[Target] // at least one; repeated ones count once
-}
+const writesInFlight = 1000 // where many entries are written
 
 // A Receipt counts the instances that [Fleet.Start] was given.
 type Receipt struct {
-	Ordered    int // by this call
-	Resumed    int // by an earlier call of the same name
-	Superseded int // left alone, as they have an order of a rollout that was begun later
+	Ordered int `json:"ordered"` // by this call
+	Resumed int `json:"resumed"` // by an earlier call of the same name
+	Newer   int `json:"newer"`   // left alone, as they have an order of a rollout that was begun later
 }
 
-// rollout is the entry of a rollout.
-type rollout struct {
-	Number    uint64    `json:"number,omitempty"` // the first revision of the entry; 0 in that one, which cannot hold it
-	Policy    string    `json:"policy"`
-	Total     int       `json:"total,omitempty"` // 0 until all is ordered
-	Created   time.Time `json:"created"`
-	Cancelled time.Time `json:"cancelled,omitzero"`
-}
-
-func (r rollout) isOrdering() bool { return r.Total == 0 && r.Cancelled.IsZero() }
-
-// rollout reads the entry of a rollout, or returns [ErrNoRollout].
-func (f *Fleet) rollout(ctx context.Context, name string) (rollout, uint64, error) {
-	for attempt := range 3 {
-		value, revision, err := f.get(ctx, rolloutBucket, name)
-		if err != nil {
-			return rollout{}, 0, err
-		}
-		if revision == 0 { // or a replica that has not heard of it yet
-			pause(ctx, time.Duration(attempt)*100*time.Millisecond)
-			continue
-		}
-		var r rollout
-		if err := json.Unmarshal(value, &r); err != nil {
-			return rollout{}, 0, engineError(ctx, "reading the rollout", err)
-		}
-		if r.Number == 0 {
-			r.Number = revision
-		}
-		return r, revision, nil
-	}
-	return rollout{}, 0, ErrNoRollout
-}
-
-// changeRollout writes what change makes of the entry of a rollout.
-func (f *Fleet) changeRollout(ctx context.Context, name string, change func(*rollout)) (rollout, error) {
-	for {
-		r, revision, err := f.rollout(ctx, name)
-		if err != nil {
-			return r, err
-		}
-		change(&r)
-		if _, err = f.put(ctx, rolloutBucket, name, encode(r), revision); !isConflict(err) {
-			return r, err
-		}
-		pause(ctx, 10*time.Millisecond) // a replica may be behind
-	}
-}
-
-// Start orders the policy for all targets, and returns when the orders are stored. Workers begin at once.
+// Start orders the policy for all targets, and returns when the orders are stored. Until then the rollout is held, so that a bad
+// target at the end, or a crash, leaves nothing half applied. Workers begin when Start has returned.
 //
-// Called again with the same name and policy, it goes on where it stopped, after a crash too, and adds targets that are new.
-// With another policy it returns [ErrRolloutExists]. Where a target has an order of a rollout that was begun later,
-// it is left alone.
+// Called again with the same name and policy, it goes on where it stopped, after a crash too, orders again what the engine has
+// lost, and adds targets that are new. With another policy it returns [ErrRolloutExists]. Where a target has an order of a rollout
+// that was begun later, it is left alone. A name without any target stays free.
 //
 // Its error is a [*zapi.ValidationError], also for a target in the middle of the sequence, [ErrRolloutExists],
 // [ErrPolicyTooLarge], [ErrEngine], or that of ctx. The receipt counts what was done until then.
@@ -117,168 +45,317 @@ func (f *Fleet) Start(ctx context.Context, r Rollout) (Receipt, error) {
 		return Receipt{}, err
 	}
 	defer end()
-	hash, err := f.storePolicy(ctx, r.Policy)
-	if err != nil {
+	s := &starting{fleet: f, rollout: r, call: fmt.Sprintf("%s/%d", workerName(), time.Now().UnixNano())}
+	if s.orders, err = f.allOrders(ctx); err != nil {
 		return Receipt{}, err
 	}
-	entry, err := f.createRollout(ctx, r.Name, hash)
-	if err != nil {
+	if err := s.begin(ctx); err != nil {
 		return Receipt{}, err
 	}
-	before := entry.Total
-	receipt, err := f.orderAll(ctx, r, order{format, r.Name, entry.Number, hash})
-	if err != nil {
-		return receipt, err
+	if err = s.orderAll(ctx); err == nil {
+		err = s.record(ctx) // before anything is applied
 	}
-	entry, err = f.changeRollout(ctx, r.Name, func(e *rollout) {
-		// What another call orders at the same time is counted by both: as resumed here.
-		e.Total = max(e.Total, before+receipt.Ordered, receipt.Ordered+receipt.Resumed+receipt.Superseded)
-	})
 	if err == nil {
-		err = engineError(ctx, "writing to disk", f.sync())
+		err = s.finish(ctx)
+	} else if !s.tried {
+		s.free(ctx)
 	}
-	if err == nil && !entry.Cancelled.IsZero() { // in the meantime
-		_, err = f.takeBack(ctx, r.Name)
-	}
-	return receipt, err
+	return s.receipt, err
 }
 
-func (r Rollout) check(op string) error {
-	if err := checkName(op, "Name", r.Name); err != nil {
-		return err
+// starting is one call of Start.
+type starting struct {
+	fleet   *Fleet
+	rollout Rollout
+	call    string                 // its name, in the entry
+	orders  map[string]storedOrder // that were there at first
+	order   order                  // of this rollout
+	shared  bool                   // another call of the same name works, or has worked, on it
+	tried   bool                   // to order something
+
+	mu       sync.Mutex // guards what follows
+	receipt  Receipt
+	unproven int // of the newer ones, those that have not replaced an order of this rollout
+}
+
+// orderAll orders the policy for each target once, after its account is known to the workers.
+func (s *starting) orderAll(ctx context.Context) error {
+	group, working := errgroup.WithContext(ctx)
+	group.SetLimit(writesInFlight)
+	accounts := make(map[string]bool)
+	targets := 0
+	err := s.eachTarget(working, "Start", func(t Target) error {
+		if !accounts[t.Account] {
+			if err := s.fleet.addAccount(working, t.Account); err != nil {
+				return err
+			}
+			accounts[t.Account] = true
+		}
+		s.tried = true
+		targets++
+		canary := targets <= s.rollout.Canary
+		group.Go(func() error { return s.orderOne(working, t.key(), canary) })
+		return nil
+	})
+	return cmp.Or(err, group.Wait())
+}
+
+// eachTarget calls do for each target once.
+func (s *starting) eachTarget(ctx context.Context, op string, do func(Target) error) error {
+	seen := make(map[string]bool)
+	position := 0
+	for target := range s.rollout.Targets {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := target.check(op, fmt.Sprintf("Targets[%d]", position)); err != nil {
+			return err
+		}
+		position++
+		if seen[target.key()] {
+			continue
+		}
+		seen[target.key()] = true
+		if err := do(target); err != nil {
+			return err
+		}
 	}
-	if err := r.Policy.Validate(); err != nil {
-		return err
-	}
-	if cost(r.Policy) == 0 {
-		return invalid(op, "Policy", "must set something")
-	}
-	if r.Targets == nil {
-		return invalid(op, "Targets", "must not be nil")
+	if position == 0 {
+		return invalid(op, "Targets", "must not be empty")
 	}
 	return nil
+}
+
+// begin stores the policy and finds or makes the entry of the rollout, which holds it.
+func (s *starting) begin(ctx context.Context) error {
+	policy, err := s.fleet.storePolicy(ctx, s.rollout.Policy)
+	if err != nil {
+		return err
+	}
+	s.order = order{Rollout: s.rollout.Name, Policy: policy}
+	entry, err := s.fleet.changeRollout(ctx, s.rollout.Name, s.resume)
+	if errors.Is(err, ErrNoRollout) {
+		entry, err = s.create(ctx)
+	}
+	if err == nil && entry.Number == 0 {
+		entry, err = s.number(ctx)
+	}
+	s.order.Version, s.order.Number = format, entry.Number
+	return err
+}
+
+// free gives the name back, if this call is the only one that has used it.
+func (s *starting) free(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	e, seq, err := s.fleet.findRollout(ctx, s.rollout.Name)
+	if err == nil && e.Ordering == s.call && e.Cancelled.IsZero() && e.Total == 0 && s.count(e.Number) == 0 && !s.shared {
+		_, err = s.fleet.store.Put(ctx, store.Rollouts, s.rollout.Name, nil, seq)
+	}
+	if err != nil {
+		s.fleet.log.WarnContext(ctx, "cannot free the name", "rollout", s.rollout.Name, "error", err)
+	}
+}
+
+// resume changes the entry of an earlier call of the same name.
+func (s *starting) resume(e *rollout) error {
+	isEmpty := e.Total == 0 && e.Ordering == "" && s.count(e.Number) == 0 // an earlier release began it without any target
+	switch {
+	case !e.Cancelled.IsZero():
+		return invalid("Start", "Name", "must be a new one, as that rollout was cancelled")
+	case e.Policy != s.order.Policy && !isEmpty:
+		return ErrRolloutExists
+	}
+	s.shared = e.Ordering != "" && e.Ordering != s.call || e.Total > s.count(e.Number)
+	e.Policy, e.Ordering = s.order.Policy, s.call
+	return nil
+}
+
+func (s *starting) create(ctx context.Context) (rollout, error) {
+	e := rollout{
+		Policy: s.order.Policy, Created: s.fleet.clock.now(), By: s.fleet.actor, Ordering: s.call,
+		Canary: s.rollout.Canary, HaltAt: s.rollout.HaltAt,
+	}
+	if e.Canary > 0 {
+		e.Held = heldByCanary
+	}
+	_, seq, err := s.fleet.findRollout(ctx, s.rollout.Name)
+	if errors.Is(err, ErrNoRollout) { // nor in the meantime
+		_, err = s.fleet.store.Put(ctx, store.Rollouts, s.rollout.Name, encode(e), seq)
+	}
+	if err == nil || isConflict(err) { // of another call of the same name
+		return s.fleet.changeRollout(ctx, s.rollout.Name, s.resume)
+	}
+	return rollout{}, engineError(ctx, "writing the rollout", err)
+}
+
+// number gives the rollout its number.
+//
+// The numbers decide which of two orders is newer, so they must never go back, although each of the tables that they could
+// be drawn from can be lost or be older than the others. The number is above the sequence of the rollout's entry, above those of
+// all other rollouts, and above those of all orders. If the entry itself was lost, its orders still tell the number.
+func (s *starting) number(ctx context.Context) (rollout, error) {
+	all, err := s.fleet.allRollouts(ctx)
+	if err != nil {
+		return rollout{}, err
+	}
+	_, highest, err := s.fleet.findRollout(ctx, s.rollout.Name)
+	if err != nil {
+		return rollout{}, err
+	}
+	var own uint64
+	for _, r := range all {
+		highest = max(highest, r.Number)
+	}
+	for _, o := range s.orders {
+		highest = max(highest, o.Number)
+		if o.Rollout == s.order.Rollout && o.Policy == s.order.Policy {
+			own = max(own, o.Number)
+		}
+	}
+	return s.fleet.changeRollout(ctx, s.rollout.Name, func(e *rollout) error {
+		if e.Number == 0 {
+			e.Number = cmp.Or(own, highest+1)
+		}
+		return nil
+	})
 }
 
 // storePolicy returns the key under which the policy is stored.
 func (f *Fleet) storePolicy(ctx context.Context, p zapi.Policy) (string, error) {
-	data, err := json.Marshal(p)
+	key, data, err := f.encodePolicy(p)
 	if err != nil {
 		return "", err
 	}
-	const headers = 1 << 10
-	if int64(len(data)) > f.nc.MaxPayload()-headers {
-		return "", ErrPolicyTooLarge
+	return key, engineError(ctx, "writing the policy", f.store.Set(ctx, store.Policies, key, data))
+}
+
+// encodePolicy returns the JSON of a policy and its key.
+func (f *Fleet) encodePolicy(p zapi.Policy) (key string, data []byte, err error) {
+	if data, err = json.Marshal(p); err != nil {
+		return "", nil, err
+	}
+	if int64(len(data)) > f.store.MaxValue() {
+		return "", nil, ErrPolicyTooLarge
 	}
 	sum := sha256.Sum256(data)
-	hash := base64.RawURLEncoding.EncodeToString(sum[:16]) // it is in every order and status, so it is short
-	return hash, f.set(ctx, policyBucket, hash, data)
+	return base64.RawURLEncoding.EncodeToString(sum[:16]), data, nil // it is in every order and status, so it is short
 }
 
-func (f *Fleet) createRollout(ctx context.Context, name, policy string) (rollout, error) {
-	entry := rollout{Policy: policy, Created: time.Now()}
-	revision, err := f.put(ctx, rolloutBucket, name, encode(entry), 0)
-	if err == nil {
-		entry.Number = revision
-		return entry, nil
-	}
-	if !isConflict(err) {
-		return rollout{}, err
-	}
-	entry, _, err = f.rollout(ctx, name)
-	switch {
-	case err != nil:
-		return rollout{}, err
-	case entry.Policy != policy:
-		return rollout{}, ErrRolloutExists
-	case !entry.Cancelled.IsZero():
-		return rollout{}, invalid("Start", "Name", "must be a new one, as that rollout was cancelled")
-	}
-	return entry, nil
-}
-
-// orderAll orders o for all targets that have no such order, or an older one.
-func (f *Fleet) orderAll(ctx context.Context, r Rollout, o order) (receipt Receipt, err error) {
-	orders, err := f.allOrders(ctx)
-	if err != nil {
-		return Receipt{}, err
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(writesInFlight)
-	var mu sync.Mutex // guards receipt
-	err = f.eachTarget(ctx, r.Targets, func(key string) {
-		group.Go(func() error {
-			one, err := f.orderOne(ctx, key, o, orders[key])
-			mu.Lock()
-			defer mu.Unlock()
-			receipt.add(one)
-			return err
-		})
-	})
-	err = cmp.Or(err, group.Wait())
-	return receipt, err
-}
-
-// eachTarget checks the targets and calls do for each once, after its account is known to the workers.
-func (f *Fleet) eachTarget(ctx context.Context, targets iter.Seq[Target], do func(key string)) error {
-	accounts := make(map[string]bool)
-	seen := make(map[string]bool)
-	position := 0
-	for target := range targets {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err := target.check("Start", fmt.Sprintf("Targets[%d]", position)); err != nil {
-			return err
-		}
-		position++
-		key := target.key()
-		if seen[key] {
-			continue
-		}
-		seen[key] = true
-		if !accounts[target.Account] {
-			if err := f.addAccount(ctx, target.Account); err != nil {
-				return err
-			}
-			accounts[target.Account] = true
-		}
-		do(key)
-	}
-	if position == 0 {
-		return invalid("Start", "Targets", "must not be empty")
-	}
-	return nil
-}
-
-func (r *Receipt) add(other Receipt) {
-	r.Ordered += other.Ordered
-	r.Resumed += other.Resumed
-	r.Superseded += other.Superseded
-}
-
-// orderOne orders o for an instance unless it has that order or a newer one. The order found may have been replaced since it
-// was read.
-func (f *Fleet) orderOne(ctx context.Context, key string, o order, found wanted) (Receipt, error) {
+// orderOne orders the policy for an instance unless it has that order or a newer one. The order found may have been replaced since
+// it was read. One that cannot be read is replaced, unless it is of a later release, which knows what it wants.
+func (s *starting) orderOne(ctx context.Context, key string, canary bool) error {
+	o := s.order
+	o.Canary = canary
+	found := s.orders[key]
 	for start := time.Now(); ; pause(ctx, 100*time.Millisecond) {
-		if found.Number > o.Number {
-			return Receipt{Superseded: 1}, nil
+		switch {
+		case errors.Is(found.err, errLater):
+			s.fleet.log.WarnContext(ctx, "an order is left as it is", "key", key, "error", found.err)
+			fallthrough
+		case found.newer(o):
+			proven, _ := found.replaced(o.Number)
+			s.add(Receipt{Newer: 1}, !proven)
+			return nil
+		case found.sameRollout(o):
+			s.add(Receipt{Resumed: 1}, false)
+			return nil
 		}
-		if found.Number == o.Number {
-			return Receipt{Resumed: 1}, nil
-		}
-		err := f.publish(ctx, ordersSubject+key, encode(o), found.seq)
+		_, err := s.fleet.store.Put(ctx, store.Orders, key, encode(o.over(found)), found.seq)
 		if err == nil {
-			return Receipt{Ordered: 1}, nil
+			s.add(Receipt{Ordered: 1}, false)
+			return nil
 		}
 		if ctx.Err() != nil || time.Since(start) > 30*time.Second {
-			return Receipt{}, err
+			return engineError(ctx, "ordering", err)
 		}
-		newer, readErr := f.lastOrder(ctx, key)
-		if readErr == nil && newer.Number == o.Number && !isConflict(err) {
-			return Receipt{Ordered: 1}, nil // only the acknowledgement was lost
-		}
-		if readErr == nil || errors.Is(readErr, ErrNoInstance) {
-			found = newer
+		if e, readErr := s.fleet.store.Newest(ctx, store.Orders, key); readErr == nil {
+			if found = readOrder(e); found.sameRollout(o) && !isConflict(err) {
+				s.add(Receipt{Ordered: 1}, false) // only the acknowledgement was lost
+				return nil
+			}
 		}
 	}
+}
+
+func (s *starting) record(ctx context.Context) error {
+	detail := "policy " + s.order.Policy
+	if s.rollout.Canary > 0 {
+		detail += fmt.Sprintf(", canary %d", s.rollout.Canary)
+	}
+	return s.fleet.record(ctx, actionStart, s.rollout.Name, s.receipt.Ordered, "%s, %d resumed, %d left to newer rollouts", detail, s.receipt.Resumed, s.receipt.Newer)
+}
+
+func (s *starting) add(one Receipt, unproven bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.receipt.Ordered += one.Ordered
+	s.receipt.Resumed += one.Resumed
+	s.receipt.Newer += one.Newer
+	if unproven {
+		s.unproven++
+	}
+}
+
+// count returns how many instances have, or had, an order of the rollout with that number.
+func (s *starting) count(number uint64) (n int) {
+	for _, o := range s.orders {
+		replaced, _ := o.replaced(number)
+		if replaced || o.Number == number && o.Rollout == s.rollout.Name {
+			n++
+		}
+	}
+	return n
+}
+
+// finish writes how many instances the rollout has, and lets the workers begin.
+//
+// The total counts every instance once, whoever ordered it: those that had an order of this rollout before, those that this call
+// has ordered, and those that a later rollout had already. If another call of the same name has worked on it meanwhile, the
+// orders are counted again. While two such calls run, the one that began last lets the workers begin.
+func (s *starting) finish(ctx context.Context) error {
+	total := s.count(s.order.Number) + s.receipt.Ordered
+	entry, err := s.fleet.changeRollout(ctx, s.rollout.Name, func(e *rollout) error {
+		if s.shared || e.Ordering != s.call {
+			orders, err := s.fleet.allOrders(ctx)
+			if err != nil {
+				return err
+			}
+			s.orders = orders
+			total = s.count(s.order.Number)
+		}
+		if e.Ordering == s.call {
+			e.Ordering = ""
+		}
+		e.Newer = max(e.Newer, s.unproven)
+		e.Total = max(e.Total, total+e.Newer)
+		return nil
+	})
+	if err == nil {
+		err = engineError(ctx, "writing to disk", s.fleet.store.Flush())
+	}
+	switch {
+	case err != nil:
+	case !entry.Cancelled.IsZero(): // in the meantime
+		_, err = s.fleet.takeBack(ctx, s.rollout.Name)
+	case s.receipt.Resumed > 0:
+		err = s.orderForgotten(ctx)
+	}
+	return err
+}
+
+// orderForgotten orders again what no worker has claimed, or whose claim has ended, for a while. If the statuses were lost, the queues
+// think that those orders are done. One that is only waiting for its turn gets another place in the queue by that.
+func (s *starting) orderForgotten(ctx context.Context) error {
+	instances, err := s.fleet.allInstances(ctx)
+	if err != nil {
+		return err
+	}
+	now := s.fleet.clock.now()
+	_, err = s.fleet.orderAgain(ctx, instances, func(i instance) bool {
+		state := i.public().State
+		age := now.Sub(latest(i.order.at, i.public().At, i.status.Fence))
+		return i.order.sameRollout(s.order) && (state == Pending || state == Applying) && age > s.fleet.timing.sweepAge
+	})
+	return err
 }

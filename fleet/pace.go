@@ -8,7 +8,10 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/fleet/internal/store"
 )
 
 // A Pace is a rate of requests to the API that all workers of an account share.
@@ -49,29 +52,34 @@ func (f *Fleet) SetPace(ctx context.Context, account string, p Pace) error {
 		return err
 	}
 	defer end()
-	if _, err := f.createConsumer(ctx, account, f.timing.ackWait); err != nil {
-		return err
+	if err := f.store.Queue(ctx, account); err != nil {
+		return engineError(ctx, "making the queue", err)
 	}
-	if err := newPacer(f.connection, account, p).change(ctx, func(used time.Time) time.Time {
-		if now := time.Now(); used.After(now) {
-			return now
-		}
-		return used
+	if err := newPacer(f, account, p).change(ctx, func(used, _ time.Time) (time.Time, time.Time) {
+		return earliest(used, f.clock.now()), time.Time{}
 	}); err != nil {
 		return err
 	}
-	return f.set(ctx, accountBucket, account, encode(p))
+	if err := f.store.Set(ctx, store.Accounts, account, encode(p)); err != nil {
+		return engineError(ctx, "writing the account", err)
+	}
+	return f.record(ctx, actionPace, "", 0, "account %s: %g per second, burst %d", account, p.PerSecond, p.Burst)
 }
 
 // addAccount makes an account known to the workers, unless it is.
 func (f *Fleet) addAccount(ctx context.Context, account string) error {
-	if _, err := f.createConsumer(ctx, account, f.timing.ackWait); err != nil {
-		return err
+	err := f.store.Queue(ctx, account)
+	var e store.Entry
+	if err == nil {
+		e, err = f.store.Newest(ctx, store.Accounts, account)
 	}
-	if _, err := f.put(ctx, accountBucket, account, encode(defaultPace), 0); err != nil && !isConflict(err) {
-		return err
+	if err == nil && len(e.Value) == 0 {
+		_, err = f.store.Put(ctx, store.Accounts, account, encode(defaultPace), e.Seq)
 	}
-	return nil
+	if isConflict(err) {
+		return nil
+	}
+	return engineError(ctx, "adding the account", err)
 }
 
 func decodePace(data []byte) Pace {
@@ -102,27 +110,35 @@ func cost(p zapi.Policy) int {
 	return requests
 }
 
-// sliceLength is the most of the shared time that a worker takes at once, and how long it may keep what it does not use.
-const sliceLength = 250 * time.Millisecond
+const (
+	sliceLength   = 250 * time.Millisecond // the most that a worker takes at once, and how long it may keep what it does not use
+	farthestTaken = time.Minute            // how far ahead the pace may be handed out, unless its slices are long
+	mostSlices    = 100
+)
 
-// pacer hands out the pace of an account. The entry in the bucket holds the time at which all that was handed out is used
-// up (GCRA). Each worker takes slices of it by compare-and-set and spends them by itself. The size of a slice follows what
-// the worker has used of late, so that none takes what another one needs.
+// pacer hands out the pace of an account.
+//
+// The entry in the store holds one time, up to which everything was handed out (this is GCRA), and another one, until which the API
+// wants nothing. A worker takes a slice of the time behind the first by compare-and-set, and spends it by itself. The size of a
+// slice follows what the worker has used of late, so that none takes what another one needs. Each remembers what it has
+// written: where nobody else has, the next slice needs no read. A time that is far ahead was written by a worker whose clock is
+// wrong, and does not count.
 type pacer struct {
-	connection *connection
-	account    string
-	turn       chan struct{} // one order at a time waits: times that are given out early escape a hold
+	fleet   *Fleet
+	account string
+	turn    *semaphore.Weighted // one order at a time waits: times that are given out early escape a hold
 
-	mu                 sync.Mutex
+	mu                 sync.Mutex // not held while the store is asked
 	pace               Pace
 	size               time.Duration // of a slice
 	start, next, until time.Time     // of the slice in hand
 	taken, expires     time.Time
 	changed            chan struct{} // closed when the slice in hand no longer counts
+	entry              store.Entry   // as it was last written or read
 }
 
-func newPacer(c *connection, account string, pace Pace) *pacer {
-	return &pacer{connection: c, account: account, turn: make(chan struct{}, 1), pace: pace, changed: make(chan struct{})}
+func newPacer(f *Fleet, account string, pace Pace) *pacer {
+	return &pacer{fleet: f, account: account, turn: semaphore.NewWeighted(1), pace: pace, changed: make(chan struct{})}
 }
 
 func (p *pacer) set(pace Pace) {
@@ -132,7 +148,7 @@ func (p *pacer) set(pace Pace) {
 	p.drop()
 }
 
-// drop makes the order that waits take another slice.
+// drop makes the order that waits take another slice. It is called with p.mu held.
 func (p *pacer) drop() {
 	p.start, p.next, p.until = time.Time{}, time.Time{}, time.Time{}
 	close(p.changed)
@@ -141,18 +157,16 @@ func (p *pacer) drop() {
 
 // wait waits until n requests may be sent.
 func (p *pacer) wait(ctx context.Context, n int) error {
-	select {
-	case p.turn <- struct{}{}:
-		defer func() { <-p.turn }()
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := p.turn.Acquire(ctx, 1); err != nil {
+		return err
 	}
+	defer p.turn.Release(1)
 	for {
 		at, changed, err := p.reserve(ctx, n)
 		if err != nil {
 			return err
 		}
-		d := time.Until(at)
+		d := p.fleet.clock.until(at)
 		if d <= 0 {
 			return ctx.Err()
 		}
@@ -166,63 +180,116 @@ func (p *pacer) wait(ctx context.Context, n int) error {
 	}
 }
 
+// reserve returns when n requests may be sent. It is called by one at a time.
 func (p *pacer) reserve(ctx context.Context, n int) (at time.Time, changed chan struct{}, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	need, now := p.pace.duration(n), time.Now()
-	if spent := p.next.Add(need).After(p.until); spent || now.After(p.expires) {
+	for {
+		p.mu.Lock()
+		changed = p.changed
+		need, now := p.pace.duration(n), p.fleet.clock.now()
+		spent := p.next.Add(need).After(p.until)
+		if !spent && !now.After(p.expires) {
+			at = p.next
+			p.next = at.Add(need)
+			p.mu.Unlock()
+			return at, changed, nil
+		}
 		if used := p.next.Sub(p.start); spent && now.Sub(p.taken) < sliceLength {
 			p.size = min(2*p.size, sliceLength)
 		} else {
 			p.size = used
 		}
 		p.size = max(need, p.size.Truncate(need)) // a whole number of calls, or the rest would be lost
-		from, to, err := p.take(ctx, p.size)
+		pace, size := p.pace, p.size
+		p.mu.Unlock()
+
+		from, to, err := p.take(ctx, pace, size, need)
 		if err != nil {
 			return at, nil, err
 		}
-		p.start, p.next, p.until = from, from, to
-		p.taken, p.expires = now, latest(now, to).Add(sliceLength)
+		p.mu.Lock()
+		if changed == p.changed { // or it is for an earlier pace
+			p.start, p.next, p.until = from, from, to
+			p.taken, p.expires = now, latest(p.fleet.clock.now(), to).Add(sliceLength)
+		}
+		p.mu.Unlock()
 	}
-	at = p.next
-	p.next = at.Add(need)
-	return at, p.changed, nil
 }
 
 // take gets a slice of the shared time.
-func (p *pacer) take(ctx context.Context, length time.Duration) (from, to time.Time, err error) {
-	err = p.change(ctx, func(used time.Time) time.Time {
-		from = latest(used, time.Now().Add(-p.pace.duration(p.pace.Burst)))
+func (p *pacer) take(ctx context.Context, pace Pace, length, need time.Duration) (from, to time.Time, err error) {
+	err = p.change(ctx, func(used, held time.Time) (time.Time, time.Time) {
+		now := p.fleet.clock.now()
+		if farthest := now.Add(max(farthestTaken, mostSlices*need)); used.After(farthest) {
+			p.fleet.log.WarnContext(ctx, "the pace was handed out too far ahead: the clock of a worker differs", "account", p.account, "until", used)
+			used = farthest
+		}
+		from = latest(used, held, now.Add(-pace.duration(pace.Burst)))
 		to = from.Add(length)
-		return to
+		return to, held
 	})
 	return from, to, err
 }
 
-// hold keeps all workers of the account from sending for d, as the API asked for it.
-func (p *pacer) hold(ctx context.Context, d time.Duration) error {
+// hold keeps all workers of the account from sending until then, as the API asked for it.
+func (p *pacer) hold(ctx context.Context, until time.Time) error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.drop()
-	until := time.Now().Add(d)
-	return p.change(ctx, func(used time.Time) time.Time { return latest(used, until) })
+	p.mu.Unlock()
+	return p.change(ctx, func(used, held time.Time) (time.Time, time.Time) { return used, latest(held, until) })
 }
 
-// change writes what next makes of the time at which all that was handed out is used up.
-func (p *pacer) change(ctx context.Context, next func(used time.Time) time.Time) error {
+// change writes what next makes of the time up to which the pace was handed out, and of that until which the account is held.
+func (p *pacer) change(ctx context.Context, next func(used, held time.Time) (time.Time, time.Time)) error {
+	p.mu.Lock()
+	e := p.entry
+	p.mu.Unlock()
 	for {
-		value, revision, err := p.connection.get(ctx, paceBucket, p.account)
-		if err != nil {
-			return err
+		var err error
+		if e.Seq == 0 {
+			if e, err = p.fleet.store.Newest(ctx, store.Paces, p.account); err != nil {
+				return engineError(ctx, "reading the pace", err)
+			}
 		}
-		var used time.Time
-		if len(value) == 8 {
-			used = time.Unix(0, int64(binary.BigEndian.Uint64(value)))
+		value := encodeTimes(next(decodeTimes(e.Value)))
+		seq, err := p.fleet.store.Put(ctx, store.Paces, p.account, value, e.Seq)
+		e = store.Entry{}
+		if err == nil {
+			e = store.Entry{Seq: seq, Value: value}
 		}
-		value = binary.BigEndian.AppendUint64(nil, uint64(next(used).UnixNano()))
-		if _, err = p.connection.put(ctx, paceBucket, p.account, value, revision); !isConflict(err) {
-			return err
+		p.mu.Lock()
+		p.entry = e
+		p.mu.Unlock()
+		if !isConflict(err) {
+			return engineError(ctx, "writing the pace", err)
 		}
 		pause(ctx, 5*time.Millisecond)
 	}
+}
+
+// decodeTimes reads the two times, of which an earlier release had only the first.
+func decodeTimes(value []byte) (used, held time.Time) {
+	times := [2]time.Time{}
+	for i := range times {
+		if len(value) >= 8*(i+1) {
+			if nanos := int64(binary.BigEndian.Uint64(value[8*i:])); nanos > 0 {
+				times[i] = time.Unix(0, nanos)
+			}
+		}
+	}
+	return times[0], times[1]
+}
+
+func encodeTimes(used, held time.Time) []byte {
+	value := binary.BigEndian.AppendUint64(nil, uint64(used.UnixNano()))
+	if !held.IsZero() {
+		value = binary.BigEndian.AppendUint64(value, uint64(held.UnixNano()))
+	}
+	return value
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }

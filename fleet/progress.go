@@ -1,226 +1,308 @@
 package fleet
 
 import (
-	"cmp"
-	"context"
+	"encoding/json"
 	"errors"
-	"iter"
-	"slices"
-	"strings"
+	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/zapi-go/zapi/fleet/internal/store"
 )
 
-// A State is what has become of the order of an instance.
-type State string
+// A Progress counts the instances of a rollout by what has become of them. Total counts each once.
+type Progress struct {
+	Total      int
+	Pending    int
+	Applying   int
+	Applied    int
+	Waiting    int
+	Parked     int
+	Superseded int // a later rollout took over, and its order proves it
+	Cancelled  int // taken back by [Fleet.Cancel]
+	Missing    int // the engine has lost their orders: start the rollout again
 
-// The values of [State].
-const (
-	Pending    State = "pending"    // no worker has taken it yet
-	Applying   State = "applying"   // a worker has claimed it
-	Applied    State = "applied"    // the API has confirmed every setting
-	Waiting    State = "waiting"    // it failed and is tried again
-	Parked     State = "parked"     // it failed and needs a person, then [Fleet.Retry]
-	Superseded State = "superseded" // a newer order replaced it, or [Fleet.Cancel] took it back
-)
+	Workers   int           // that changed a status of the rollout within the last minute
+	PerSecond float64       // applied, over the last 10 seconds
+	Left      time.Duration // at that rate, and until the last one that waits is tried; 0 if nothing is known
 
-// final reports whether the state stays for its order.
-func (s State) final() bool { return s == Applied || s == Parked || s == Superseded }
+	Ordering bool   // [Fleet.Start] has not returned; if it was killed, start the rollout again to go on
+	Held     string // why it is held; empty if it is not
 
-// stored reports whether the state can be in the bucket.
-func (s State) stored() bool { return s == Applying || s == Waiting || s.final() }
-
-// A Status is what has become of the newest order of an instance.
-type Status struct {
-	Target
-	Rollout   string
-	Kind      string // of the failure, such as "unauthorized" or "unavailable"; empty for none
-	Error     string // setting, route and status of the failure; never what the server wrote
-	Worker    string // the last one that worked on it
-	State     State
-	Attempts  int       // failures that count towards the limit
-	At        time.Time // of the last change; while pending, of the order
-	NotBefore time.Time // of the next attempt, while waiting
+	known     bool // not the zero value
+	cancelled bool // what is missing then is not wanted either
 }
 
-// A Filter selects instances. Zero fields match all.
-type Filter struct {
-	Account, Rollout, Kind string
-	State                  State
-	OlderThan              time.Duration // since Status.At
+// Done reports whether all of the rollout has been ordered, it is not held, and nothing is pending, applying, waiting or missing.
+func (p Progress) Done() bool {
+	return p.known && !p.Ordering && p.Held == "" && p.Pending+p.Applying+p.Waiting == 0 && (p.Missing == 0 || p.cancelled)
 }
 
-func (q Filter) matches(s Status, now time.Time) bool {
-	return (q.Account == "" || q.Account == s.Account) && (q.Rollout == "" || q.Rollout == s.Rollout) &&
-		(q.Kind == "" || q.Kind == s.Kind) && (q.State == "" || q.State == s.State) &&
-		(q.OlderThan == 0 || now.Sub(s.At) > q.OlderThan)
-}
-
-func (q Filter) check(op string) error {
-	if q.State != "" && q.State != Pending && !q.State.stored() {
-		return invalid(op, "Filter.State", "must be one of the constants of State, or empty")
-	}
-	if q.OlderThan < 0 {
-		return invalid(op, "Filter.OlderThan", "must not be negative")
-	}
-	return nil
-}
-
-// wanted is an order as it lies in the stream.
-type wanted struct {
-	order
-	seq uint64
-	at  time.Time
-}
-
-// stored is a record as it lies in the bucket.
-type stored struct {
-	record
-	revision uint64
-}
-
-// instance is what is stored of an instance.
-type instance struct {
-	key string
-	wanted
-	found stored // perhaps of an older order
-}
-
-func (i instance) status() Status {
-	if i.found.Seq < i.seq {
-		return Status{Target: targetOf(i.key), Rollout: i.Rollout, State: Pending, At: i.at}
-	}
-	r := i.found
-	return Status{
-		Target: targetOf(i.key), Rollout: r.Rollout, Kind: r.Kind, Error: r.Error, Worker: r.Worker, State: r.State,
-		Attempts: r.Attempts, At: r.At, NotBefore: r.NotBefore,
-	}
-}
-
-// allOrders reads the newest order of each instance.
-func (c *connection) allOrders(ctx context.Context) (map[string]wanted, error) {
-	orders := make(map[string]wanted)
-	for m, err := range c.read(ctx, ordersStream, false) {
-		if err != nil {
-			return nil, err
-		}
-		if o, err := decodeOrder(m.data); err == nil {
-			orders[m.key] = wanted{o, m.seq, m.at}
-		}
-	}
-	return orders, nil
-}
-
-// allInstances reads the newest order and the status of each instance.
-func (c *connection) allInstances(ctx context.Context) ([]instance, error) {
-	orders, err := c.allOrders(ctx)
-	if err != nil {
-		return nil, err
-	}
-	records := make(map[string]stored)
-	for m, err := range c.read(ctx, statusBucket, false) {
-		if err != nil {
-			return nil, err
-		}
-		if r, err := decodeRecord(m.data); err == nil {
-			records[m.key] = stored{r, m.seq}
-		}
-	}
-	all := make([]instance, 0, len(orders))
-	for key, w := range orders {
-		all = append(all, instance{key, w, records[key]})
-	}
-	return all, nil
-}
-
-// Status returns the status of one instance, or [ErrNoInstance] if nothing was ordered for it. On a cluster it may be a moment
-// behind.
-func (f *Fleet) Status(ctx context.Context, t Target) (Status, error) {
-	if err := t.check("Status", "Target"); err != nil {
-		return Status{}, err
-	}
-	ctx, end, err := f.begin(ctx, "Status")
-	if err != nil {
-		return Status{}, err
-	}
-	defer end()
-	w, err := f.lastOrder(ctx, t.key())
-	if err != nil {
-		return Status{}, err
-	}
-	found, err := f.lastRecord(ctx, t.key())
-	if err != nil {
-		return Status{}, err
-	}
-	return instance{t.key(), w, found}.status(), nil
-}
-
-// lastRecord reads the status of an instance, which may have none.
-func (c *connection) lastRecord(ctx context.Context, key string) (stored, error) {
-	value, revision, err := c.get(ctx, statusBucket, key)
-	if err != nil {
-		return stored{}, err
-	}
-	r, err := decodeRecord(value)
-	return stored{r, revision}, engineError(ctx, "reading the status", err)
-}
-
-// lastOrder reads the newest order of an instance, or [ErrNoInstance].
-func (c *connection) lastOrder(ctx context.Context, key string) (wanted, error) {
-	m, err := c.orders.GetLastMsgForSubject(ctx, ordersSubject+key)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return wanted{}, ErrNoInstance
-	}
-	if err != nil {
-		return wanted{}, engineError(ctx, "reading the order", err)
-	}
-	o, err := decodeOrder(m.Data)
-	if err != nil {
-		return wanted{}, engineError(ctx, "reading the order", err)
-	}
-	return wanted{o, m.Sequence, m.Time}, nil
-}
-
-// Statuses returns the statuses that match q, sorted by account and instance. It reads all of them, which takes a second or
-// two for 100,000. An error ends the sequence.
-func (f *Fleet) Statuses(ctx context.Context, q Filter) iter.Seq2[Status, error] {
-	return func(yield func(Status, error) bool) {
-		all, err := f.statuses(ctx, q)
-		if err != nil {
-			yield(Status{}, err)
-			return
-		}
-		for _, s := range all {
-			if !yield(s, nil) {
-				return
-			}
-		}
-	}
-}
-
-func (f *Fleet) statuses(ctx context.Context, q Filter) ([]Status, error) {
-	if err := q.check("Statuses"); err != nil {
-		return nil, err
-	}
-	ctx, end, err := f.begin(ctx, "Statuses")
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	instances, err := f.allInstances(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var all []Status
-	now := time.Now()
-	for _, i := range instances {
-		if s := i.status(); q.matches(s, now) {
-			all = append(all, s)
-		}
-	}
-	slices.SortFunc(all, func(a, b Status) int {
-		return cmp.Or(strings.Compare(a.Account, b.Account), strings.Compare(a.Instance, b.Instance))
+// MarshalJSON writes the time left as leftSeconds.
+func (p Progress) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Total       int     `json:"total"`
+		Pending     int     `json:"pending"`
+		Applying    int     `json:"applying"`
+		Applied     int     `json:"applied"`
+		Waiting     int     `json:"waiting"`
+		Parked      int     `json:"parked"`
+		Superseded  int     `json:"superseded"`
+		Cancelled   int     `json:"cancelled"`
+		Missing     int     `json:"missing"`
+		Workers     int     `json:"workers"`
+		PerSecond   float64 `json:"perSecond"`
+		LeftSeconds float64 `json:"leftSeconds"`
+		Ordering    bool    `json:"ordering"`
+		Held        string  `json:"held"`
+	}{
+		p.Total, p.Pending, p.Applying, p.Applied, p.Waiting, p.Parked, p.Superseded, p.Cancelled, p.Missing, p.Workers,
+		p.PerSecond, p.Left.Seconds(), p.Ordering, p.Held,
 	})
-	return all, nil
+}
+
+// Under these an instance counts that has no state of its own for the rollout.
+const (
+	outside   State = ""          // it has nothing to do with the rollout
+	cancelled State = "cancelled" // its order was taken back
+	unclear   State = "unclear"   // the order of a later rollout, which may have replaced one of this rollout
+)
+
+// item is what a tally knows of an instance.
+type item struct {
+	order      uint64 // its sequence; 0 for none
+	as         State  // what the order makes of the instance; Pending if it is one of the rollout
+	canary     bool
+	status     uint64 // the sequence that the status names
+	named      bool   // the status names the rollout and its policy
+	state      State  // of the status
+	until      time.Time
+	orderPass  int
+	statusPass int
+}
+
+// count returns the state under which the instance counts. A status counts for the very order that it names. One that names a
+// later order proves nothing before that order has been read: it may have been lost.
+func (i item) count() State {
+	if i.order > 0 && i.as == Pending && i.named && i.status == i.order {
+		return i.state
+	}
+	return i.as
+}
+
+func (i item) isOpen() bool {
+	s := i.count()
+	return s == Pending || s == Applying || s == Waiting
+}
+
+// tally counts the instances of one rollout from what is read of orders and statuses.
+type tally struct {
+	name string
+
+	mu         sync.Mutex
+	entry      rollout
+	read       uint64 // the sequence of the last order
+	orderPass  int    // how often the orders have been read from the beginning
+	statusPass int
+	items      map[string]item
+	counts     map[State]int
+	canary     int                  // items of the canary that are open
+	until      map[string]time.Time // when what applies is given up, and what waits is tried again
+	workers    map[string]time.Time // when each was last heard of
+	applied    map[int64]int        // by second
+}
+
+func newTally(name string, entry rollout) *tally {
+	return &tally{
+		name: name, entry: entry, items: make(map[string]item), counts: make(map[State]int), until: make(map[string]time.Time),
+		workers: make(map[string]time.Time), applied: make(map[int64]int),
+	}
+}
+
+func (t *tally) order(e store.Entry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.read = e.Seq
+	t.change(e.Key, func(i *item) {
+		i.order, i.orderPass = e.Seq, t.orderPass
+		o := readOrder(e)
+		i.as, i.canary = t.as(o), o.Canary
+	})
+}
+
+// as returns what an order makes of an instance for the rollout.
+func (t *tally) as(o storedOrder) State {
+	mine := order{Rollout: t.name, Number: t.entry.Number}
+	replaced, known := o.replaced(mine.Number)
+	switch {
+	case o.seq == 0 || o.err == nil && o.Number == 0:
+		return outside
+	case errors.Is(o.err, errLater):
+		return unclear
+	case o.err != nil: // damaged: it proves nothing, and is replaced when the rollout is started again
+		return outside
+	case o.sameRollout(mine):
+		return Pending
+	case replaced:
+		return Superseded
+	case o.newer(mine) && !known:
+		return unclear
+	}
+	return outside
+}
+
+func (t *tally) status(e store.Entry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := readStatus(e)
+	if s.err != nil {
+		s = storedStatus{}
+	}
+	before := t.items[e.Key]
+	t.change(e.Key, func(i *item) {
+		i.status, i.statusPass, i.state = s.Seq, t.statusPass, s.State
+		i.named = s.Rollout == t.name && s.Policy == t.entry.Policy
+		if s.Kind == kindCancelled {
+			i.state = cancelled
+		}
+		i.until = s.NotBefore
+		if s.State == Applying {
+			i.until = s.Fence
+		}
+	})
+	if after := t.items[e.Key]; !after.named || before.state == after.state && before.status == after.status {
+		return
+	}
+	if s.At.After(t.workers[s.Worker]) {
+		t.workers[s.Worker] = s.At
+	}
+	if s.State == Applied {
+		t.applied[s.At.Unix()]++
+	}
+}
+
+func (t *tally) change(key string, change func(*item)) {
+	i := t.items[key]
+	t.add(i, -1)
+	change(&i)
+	t.add(i, 1)
+	t.items[key] = i
+	if s := i.count(); s == Applying || s == Waiting {
+		t.until[key] = i.until
+	} else {
+		delete(t.until, key)
+	}
+}
+
+func (t *tally) add(i item, n int) {
+	t.counts[i.count()] += n
+	if i.canary && i.isOpen() {
+		t.canary += n
+	}
+}
+
+// again is called before a table is read from the beginning, and current when all that was there has been read: what was not there
+// is gone.
+func (t *tally) again(table store.Table) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if table == store.Orders {
+		t.orderPass++
+	} else {
+		t.statusPass++
+	}
+}
+
+func (t *tally) current(table store.Table) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for key, i := range t.items {
+		switch {
+		case table == store.Orders && i.orderPass < t.orderPass:
+			t.change(key, func(i *item) { i.order, i.as, i.canary = 0, outside, false })
+		case table == store.Statuses && i.statusPass < t.statusPass:
+			t.change(key, func(i *item) { i.status, i.named = 0, false })
+		}
+	}
+}
+
+func (t *tally) hasRead(seq uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.read >= seq
+}
+
+// set changes the entry of the rollout.
+func (t *tally) set(entry rollout) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.entry = entry
+}
+
+// isAtRest reports whether a held rollout has nothing left that goes on: neither a call in flight nor, of a canary, an open order.
+func (t *tally) isAtRest(now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.entry.isOrdering() || t.entry.Held == "" || t.entry.Held == heldByCanary && t.canary > 0 {
+		return false
+	}
+	for key, until := range t.until {
+		if t.items[key].count() == Applying && until.After(now) {
+			return false
+		}
+	}
+	return true
+}
+
+func (t *tally) progress(now time.Time) Progress {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := Progress{
+		Pending: t.counts[Pending], Applying: t.counts[Applying], Applied: t.counts[Applied], Waiting: t.counts[Waiting],
+		Parked: t.counts[Parked], Superseded: t.counts[Superseded] + t.entry.Newer, Cancelled: t.counts[cancelled],
+		Ordering: t.entry.isOrdering(), known: true, cancelled: !t.entry.Cancelled.IsZero(),
+	}
+	if !p.cancelled {
+		p.Held = t.entry.reason()
+	}
+	open := p.Pending + p.Applying + p.Waiting
+	p.Total = open + p.Applied + p.Parked + p.Superseded + p.Cancelled
+	if lost := t.entry.Total - p.Total; lost > 0 { // of these, what orders that do not remember may have replaced is not missing
+		replaced := min(lost, t.counts[unclear])
+		p.Total += lost
+		p.Superseded += replaced
+		p.Missing = lost - replaced
+	}
+	for worker, at := range t.workers {
+		if worker != "" && now.Sub(at) < time.Minute {
+			p.Workers++
+		}
+	}
+	t.rate(&p, now)
+	return p
+}
+
+// rate sets how fast the rollout goes, and how long it will take.
+func (t *tally) rate(p *Progress, now time.Time) {
+	const window = 10
+	for second, n := range t.applied {
+		if age := now.Unix() - second; age > window {
+			delete(t.applied, second)
+		} else if age > 0 { // the current second is not over
+			p.PerSecond += float64(n)
+		}
+	}
+	p.PerSecond /= min(window, max(1, now.Sub(t.entry.Created).Seconds()))
+	open := p.Pending + p.Applying + p.Waiting
+	if p.Held != "" || open == 0 || p.PerSecond == 0 && open > p.Waiting {
+		return
+	}
+	if p.PerSecond > 0 {
+		p.Left = time.Duration(float64(open) / p.PerSecond * float64(time.Second))
+	}
+	for key, until := range t.until {
+		if t.items[key].state == Waiting {
+			p.Left = max(p.Left, until.Sub(now))
+		}
+	}
+	p.Left = p.Left.Round(time.Second)
 }

@@ -18,7 +18,7 @@ import (
 
 // chaosTiming is short, so that the claims of dead workers end soon.
 var chaosTiming = timing{
-	ackWait: 2 * time.Second, grace: 300 * time.Millisecond, settle: 300 * time.Millisecond, fetch: 500 * time.Millisecond, patience: time.Minute,
+	ackWait: 2 * time.Second, grace: 300 * time.Millisecond, settle: 300 * time.Millisecond, fetch: 500 * time.Millisecond, patience: time.Minute, held: time.Second, wall: time.Now, random: rand.Int64N,
 	sweepEvery: 3 * time.Second, sweepAge: 4 * time.Second,
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/fleet/internal/store"
 )
 
 // filesWith returns the files under dir that hold text.
@@ -45,8 +46,8 @@ func filesWith(t *testing.T, dir, text string) []string {
 func streamsWith(t *testing.T, f *Fleet, text string) []string {
 	t.Helper()
 	var found []string
-	for name := range f.js.StreamNames(t.Context()).Name() {
-		stream, err := f.js.Stream(t.Context(), name)
+	for name := range raw(t, f).js.StreamNames(t.Context()).Name() {
+		stream, err := raw(t, f).js.Stream(t.Context(), name)
 		require.NoError(t, err)
 		state := stream.CachedInfo().State
 		for seq := state.FirstSeq; seq <= state.LastSeq; seq++ {
@@ -171,22 +172,29 @@ var (
 		return []string{"$JS.API.STREAM.INFO." + s, "$JS.API.CONSUMER.CREATE." + s + ".>", "$JS.API.CONSUMER.INFO." + s + ".*",
 			"$JS.API.CONSUMER.MSG.NEXT." + s + ".*"}
 	}
-	workerRole = slices.Concat(
+	infos = []string{ // everyone looks for what is missing
+		"$JS.API.STREAM.INFO.FLEET_ORDERS", "$JS.API.STREAM.INFO.FLEET_AUDIT", bucketInfo("fleet_status"), bucketInfo("fleet_policies"),
+		bucketInfo("fleet_rollouts"), bucketInfo("fleet_accounts"), bucketInfo("fleet_pace"),
+	}
+	newest     = func(s string) string { return "$JS.API.STREAM.MSG.GET." + s }
+	workerRole = slices.Concat(infos,
 		[]string{
-			"$JS.API.STREAM.INFO.FLEET_ORDERS", "$JS.API.CONSUMER.INFO.FLEET_ORDERS.*", "$JS.API.CONSUMER.MSG.NEXT.FLEET_ORDERS.*",
-			"$JS.ACK.FLEET_ORDERS.>", "$JS.ACK.*.*.FLEET_ORDERS.>", "$KV.fleet_status.>", "$KV.fleet_pace.>",
-			bucketInfo("fleet_status"), bucketInfo("fleet_policies"), bucketInfo("fleet_pace"),
-			bucketGet("fleet_status"), bucketGet("fleet_policies"), bucketGet("fleet_pace"),
+			"$JS.API.CONSUMER.INFO.FLEET_ORDERS.*", "$JS.API.CONSUMER.MSG.NEXT.FLEET_ORDERS.*",
+			"$JS.ACK.FLEET_ORDERS.>", "$JS.ACK.*.*.FLEET_ORDERS.>", "$KV.fleet_status.>", "$KV.fleet_pace.>", "$KV.fleet_rollouts.>",
+			bucketGet("fleet_status"), bucketGet("fleet_policies"),
+			newest("FLEET_ORDERS"), newest("KV_fleet_status"), newest("KV_fleet_rollouts"), newest("KV_fleet_pace"), newest("KV_fleet_policies"),
+			"fleet.audit.halt",
 		},
 		streamRead("KV_fleet_accounts"),
 	)
-	viewerRole = slices.Concat(
-		[]string{bucketInfo("fleet_rollouts"), bucketGet("fleet_rollouts"), bucketGet("fleet_status"), "$JS.API.DIRECT.GET.FLEET_ORDERS.>"},
-		streamRead("FLEET_ORDERS"), streamRead("KV_fleet_status"),
+	viewerRole = slices.Concat(infos,
+		[]string{newest("KV_fleet_rollouts"), bucketGet("fleet_status"), "$JS.API.DIRECT.GET.FLEET_ORDERS.>"},
+		streamRead("FLEET_ORDERS"), streamRead("KV_fleet_status"), streamRead("KV_fleet_rollouts"), streamRead("KV_fleet_accounts"), streamRead("FLEET_AUDIT"),
 	)
 	ordererRole = slices.Concat(viewerRole, []string{
 		"fleet.orders.>", "$KV.fleet_policies.>", "$KV.fleet_rollouts.>", "$KV.fleet_accounts.>", "$KV.fleet_status.>", "$KV.fleet_pace.>",
-		bucketInfo("fleet_policies"), bucketInfo("fleet_accounts"), bucketInfo("fleet_pace"), bucketGet("fleet_accounts"), bucketGet("fleet_pace"),
+		newest("FLEET_ORDERS"), newest("KV_fleet_accounts"), newest("KV_fleet_pace"), "fleet.audit.>",
+		bucketGet("fleet_policies"), "$JS.API.CONSUMER.DELETE.FLEET_ORDERS.*",
 	})
 )
 
@@ -236,7 +244,18 @@ func TestRoles(t *testing.T) {
 	n, err = orderer.Retry(t.Context(), Filter{})
 	assert.NoError(t, err)
 	assert.Equal(t, 1, n)
+	require.NoError(t, orderer.Pause(t.Context(), "unknown"))
+	require.NoError(t, orderer.Resume(t.Context(), "unknown"))
+	plan, err := orderer.Plan(t.Context(), Rollout{Name: "next", Policy: policies[1], Targets: each(api.targets)})
+	require.NoError(t, err)
+	assert.Equal(t, 50, plan.Same)
+	assert.Equal(t, policies[1], collect(t, orderer.Rollouts(t.Context()))[0].Policy)
+	assert.Len(t, collect(t, viewer.Audit(t.Context())), 8)
+	require.NoError(t, worker.record(t.Context(), actionHalt, "r", 0, "of a test"))
 	assert.Empty(t, denied.String())
+	infos := collect(t, viewer.Rollouts(t.Context())) // without the policies, which may hold phones
+	require.Len(t, infos, 3)
+	assert.Zero(t, infos[0].Policy)
 
 	refused := func(what string, do func(ctx context.Context) error) {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -247,30 +266,37 @@ func TestRoles(t *testing.T) {
 	}
 	for name, f := range map[string]*Fleet{"worker": worker, "viewer": viewer} {
 		refused(name+" orders", func(ctx context.Context) error {
-			return f.publish(ctx, ordersSubject+"acme.new", nil, 0)
-		})
-		refused(name+" writes a policy", func(ctx context.Context) error {
-			_, err := f.js.Publish(ctx, "$KV."+policyBucket+".x", nil)
+			_, err := f.store.Put(ctx, store.Orders, "acme.new", nil, 0)
 			return err
 		})
-		refused(name+" deletes", func(ctx context.Context) error { return f.js.DeleteStream(ctx, ordersStream) })
+		refused(name+" writes a policy", func(ctx context.Context) error {
+			_, err := raw(t, f).js.Publish(ctx, "$KV."+policyBucket+".x", nil)
+			return err
+		})
+		refused(name+" deletes", func(ctx context.Context) error { return raw(t, f).js.DeleteStream(ctx, ordersStream) })
 	}
+	refused("a worker records a start", func(ctx context.Context) error { return worker.record(ctx, actionStart, "r", 0, "of a test") })
+	refused("an orderer deletes the audit", func(ctx context.Context) error { return raw(t, orderer).js.DeleteStream(ctx, store.Audit.String()) })
 	refused("a viewer writes a status", func(ctx context.Context) error {
-		_, err := viewer.js.Publish(ctx, "$KV."+statusBucket+".acme.x", nil)
+		_, err := raw(t, viewer).js.Publish(ctx, "$KV."+statusBucket+".acme.x", nil)
 		return err
 	})
 	refused("a viewer takes an order", func(ctx context.Context) error {
-		_, err := viewer.orders.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{Durable: "mine"})
+		_, err := raw(t, viewer).js.CreateOrUpdateConsumer(ctx, ordersStream, jetstream.ConsumerConfig{Durable: "mine"})
 		if err == nil {
-			_, err = viewer.js.Publish(ctx, "$JS.ACK.FLEET_ORDERS.x", nil)
+			_, err = raw(t, viewer).js.Publish(ctx, "$JS.ACK.FLEET_ORDERS.x", nil)
 		}
 		return err
 	})
-	refused("a viewer reads a policy", func(ctx context.Context) error {
-		_, _, err := viewer.get(ctx, policyBucket, "x")
+	refused("a viewer pauses", func(ctx context.Context) error {
+		_, err := viewer.store.Put(ctx, store.Rollouts, "r", nil, 0)
 		return err
 	})
-	refused("an orderer deletes", func(ctx context.Context) error { return orderer.js.DeleteStream(ctx, ordersStream) })
+	refused("a viewer reads a policy", func(ctx context.Context) error {
+		_, err := viewer.store.Get(ctx, store.Policies, "x")
+		return err
+	})
+	refused("an orderer deletes", func(ctx context.Context) error { return raw(t, orderer).js.DeleteStream(ctx, ordersStream) })
 }
 
 func TestTLSIsRequiredBeyondLoopback(t *testing.T) {
@@ -349,10 +375,10 @@ func TestOpen(t *testing.T) {
 		t.Parallel()
 		f := open(t, Embedded(t.TempDir(), WithListen("127.0.0.1:0", "a token")))
 		start(t, f, "r", policies[0], someTargets(10))
-		p, err := open(t, URL(f.address, nats.Token("a token"))).Progress(t.Context(), "r")
+		p, err := open(t, URL(f.store.Address(), nats.Token("a token"))).Progress(t.Context(), "r")
 		require.NoError(t, err)
 		assert.Equal(t, 10, p.Pending)
-		_, err = Open(t.Context(), URL(f.address, nats.Token("another")))
+		_, err = Open(t.Context(), URL(f.store.Address(), nats.Token("another")))
 		assert.ErrorIs(t, err, ErrEngine)
 		assert.ErrorIs(t, err, nats.ErrAuthorization)
 	})
@@ -366,13 +392,13 @@ func TestOpen(t *testing.T) {
 		t.Parallel()
 		var log safeBuffer
 		f := open(t, Embedded(t.TempDir()), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
-		f.nc.Opts.AsyncErrorCB(f.nc, nil, nats.ErrSlowConsumer)
+		raw(t, f).nc.Opts.AsyncErrorCB(raw(t, f).nc, nil, nats.ErrSlowConsumer)
 		assert.Contains(t, log.String(), "slow consumer")
 	})
 	t.Run("no port without WithListen", func(t *testing.T) {
 		t.Parallel()
 		f := open(t, Embedded(t.TempDir()))
-		assert.Empty(t, f.address)
+		assert.Empty(t, f.store.Address())
 	})
 	t.Run("nobody is there", func(t *testing.T) {
 		t.Parallel()

@@ -2,8 +2,9 @@ package fleet
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
+
+	"github.com/zapi-go/zapi/fleet/internal/store"
 )
 
 // sweepKey is the entry of the last sweep, among the rollouts. No rollout has a dot in its name.
@@ -11,53 +12,96 @@ const sweepKey = "sweep.last"
 
 // sweeps runs the sweeps of a worker. Of all workers, one at a time does it.
 func (w *worker) sweeps(ctx context.Context) {
+	t := w.fleet.timing
 	for {
-		pause(ctx, w.timing.sweepEvery+rand.N(w.timing.sweepEvery/10+1))
+		pause(ctx, t.sweepEvery+time.Duration(t.random(int64(t.sweepEvery/10)+1)))
 		if ctx.Err() != nil {
 			return
 		}
-		n, err := w.sweep(ctx, time.Now())
+		n, err := w.fleet.sweep(ctx, w.fleet.clock.now())
 		if err != nil {
 			w.warn(ctx, "cannot sweep", err)
 		} else if n > 0 {
-			w.log.WarnContext(ctx, "ordered again what the engine had forgotten", "instances", n, "worker", w.name)
+			w.fleet.log.WarnContext(ctx, "ordered again what the engine had forgotten", "instances", n, "worker", w.name)
 		}
 	}
 }
 
-// sweep orders again what is unsettled although the engine has nothing to deliver, so that no instance depends on the
-// engine's bookkeeping alone. It returns how many.
+// sweep orders again what has been unsettled for long although the engine has nothing to deliver, so that no instance depends on
+// the engine's bookkeeping alone: that may have lost orders, or the statuses of what it had delivered. The orders of rollouts that are held
+// stay with the engine all the time, so they are left out on both sides. It returns how many it has ordered again.
 func (f *Fleet) sweep(ctx context.Context, now time.Time) (int, error) {
-	value, revision, err := f.get(ctx, rolloutBucket, sweepKey)
+	e, err := f.store.Newest(ctx, store.Rollouts, sweepKey)
 	if err != nil {
-		return 0, err
+		return 0, engineError(ctx, "reading the last sweep", err)
 	}
 	var last time.Time
-	if err := last.UnmarshalText(value); err == nil && now.Sub(last) < f.timing.sweepEvery*9/10 {
+	if err := last.UnmarshalText(e.Value); err == nil && now.Sub(last) < f.timing.sweepEvery*9/10 {
 		return 0, nil
 	}
 	text, err := now.MarshalText()
 	if err != nil {
 		return 0, err
 	}
-	if _, err := f.put(ctx, rolloutBucket, sweepKey, text, revision); isConflict(err) {
+	if _, err := f.store.Put(ctx, store.Rollouts, sweepKey, text, e.Seq); isConflict(err) {
 		return 0, nil // another worker sweeps
 	} else if err != nil {
+		return 0, engineError(ctx, "writing the sweep", err)
+	}
+	rollouts, err := f.allRollouts(ctx)
+	if err != nil {
 		return 0, err
 	}
-	idle := make(map[string]bool)
-	for m, err := range f.read(ctx, accountBucket, false) {
-		if err != nil {
-			return 0, err
-		}
-		consumer, err := f.orders.Consumer(ctx, consumerOf(m.key))
-		if err != nil {
-			return 0, engineError(ctx, "reading the consumer of "+m.key, err)
-		}
-		info := consumer.CachedInfo() // just read
-		idle[m.key] = info.NumPending == 0 && info.NumAckPending == 0
+	instances, err := f.allInstances(ctx)
+	if err != nil {
+		return 0, err
 	}
-	return f.orderAgain(ctx, func(s Status, r record) bool {
-		return idle[s.Account] && !s.State.final() && now.Sub(latest(s.At, r.NotBefore, r.Fence)) > f.timing.sweepAge
+	isHeld := func(i instance) bool {
+		r, ok := rollouts[i.order.Rollout]
+		return ok && r.Cancelled.IsZero() && r.hold(i.order.Canary) != ""
+	}
+	held := make(map[string]int) // orders, by account
+	for _, i := range instances {
+		if account := targetOf(i.key).Account; !i.isSettled() && isHeld(i) {
+			held[account]++
+		} else {
+			held[account] += 0
+		}
+	}
+	idle, err := f.idleAccounts(ctx, held)
+	if err != nil {
+		return 0, err
+	}
+	return f.orderAgain(ctx, instances, func(i instance) bool {
+		s := i.public()
+		age := now.Sub(latest(s.At, s.NotBefore, i.status.Fence))
+		return idle[s.Account] && !i.isSettled() && !isHeld(i) && age > f.timing.sweepAge
 	})
+}
+
+// idleAccounts returns the accounts whose queues have no more than the orders that are held. An account that has orders but is not known,
+// as its entry was lost, is made known again, with the default pace.
+func (f *Fleet) idleAccounts(ctx context.Context, held map[string]int) (map[string]bool, error) {
+	known := make(map[string]bool)
+	for e, err := range f.store.Read(ctx, store.Accounts, false) {
+		if err != nil {
+			return nil, engineError(ctx, "reading the accounts", err)
+		}
+		known[e.Key] = len(e.Value) > 0
+	}
+	idle := make(map[string]bool)
+	for account, n := range held {
+		if !known[account] {
+			f.log.WarnContext(ctx, "an account was missing, and with it its pace", "account", account)
+			if err := f.addAccount(ctx, account); err != nil {
+				return nil, err
+			}
+		}
+		queued, err := f.store.Queued(ctx, account)
+		if err != nil {
+			return nil, engineError(ctx, "reading the queue of "+account, err)
+		}
+		idle[account] = queued <= n
+	}
+	return idle, nil
 }

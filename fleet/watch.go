@@ -2,26 +2,13 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"sync"
 	"time"
+
+	"github.com/zapi-go/zapi/fleet/internal/store"
 )
-
-// A Progress counts the instances of a rollout by state.
-type Progress struct {
-	Total, Pending, Applying, Applied, Waiting, Parked, Superseded int
-
-	Workers   int           // that changed a status of the rollout within the last minute
-	PerSecond float64       // applied, over the last 10 seconds
-	Left      time.Duration // at that rate; 0 if there is none
-
-	ordered bool // [Fleet.Start] has returned, or the rollout is cancelled
-}
-
-// Done reports whether nothing is pending, applying or waiting, and all of the rollout has been ordered.
-func (p Progress) Done() bool {
-	return p.ordered && p.Pending+p.Applying+p.Waiting == 0
-}
 
 // Progress counts the instances of a rollout, or returns [ErrNoRollout].
 func (f *Fleet) Progress(ctx context.Context, name string) (Progress, error) {
@@ -31,8 +18,8 @@ func (f *Fleet) Progress(ctx context.Context, name string) (Progress, error) {
 	return Progress{}, nil // Watch yields at least once
 }
 
-// Watch returns the progress of a rollout as it changes, at most twice a second. The last one is Done, or comes with an error.
-// It waits up to a minute for an engine that is away.
+// Watch returns the progress of a rollout as it changes, at most twice a second. The last one is Done, or Held with nothing in
+// flight, or comes with an error. It waits up to a minute for an engine that is away.
 func (f *Fleet) Watch(ctx context.Context, name string) iter.Seq2[Progress, error] {
 	return func(yield func(Progress, error) bool) {
 		if err := f.watch(ctx, name, func(p Progress) bool { return yield(p, nil) }); err != nil {
@@ -41,7 +28,10 @@ func (f *Fleet) Watch(ctx context.Context, name string) iter.Seq2[Progress, erro
 	}
 }
 
-const updateEvery = 500 * time.Millisecond
+const (
+	updateEvery = 500 * time.Millisecond
+	lookFor     = 10 * time.Second // for the last order, which may have been deleted by hand
+)
 
 func (f *Fleet) watch(ctx context.Context, name string, yield func(Progress) bool) error {
 	const op = "Watch"
@@ -53,35 +43,50 @@ func (f *Fleet) watch(ctx context.Context, name string, yield func(Progress) boo
 		return err
 	}
 	defer end()
-	entry, _, err := f.rollout(ctx, name)
+	entry, seq, err := f.awaitRollout(ctx, name)
 	if err != nil {
 		return err
 	}
-	t := &tally{
-		name: name, items: make(map[string]item), counts: make(map[State]int),
-		workers: make(map[string]time.Time), applied: make(map[int64]int),
-	}
+	t := newTally(name, entry)
 	ctx, stop := f.feed(ctx, t)
 	defer stop()
 	var last Progress
+	looked := time.Now()
 	for shown := false; ctx.Err() == nil; pause(ctx, updateEvery) {
-		if entry.isOrdering() {
-			// The orders are older than the entry that says that all are there, but may be read later.
-			again, _, err := f.rollout(ctx, name)
-			info, infoErr := f.orders.Info(ctx)
-			if err == nil && infoErr == nil && t.hasRead(info.State.LastSeq) {
-				entry = again
+		if again, newSeq, err := f.findRollout(ctx, name); err == nil && newSeq != seq && (f.hasReadOrders(ctx, t) || time.Since(looked) > lookFor) {
+			seq = newSeq
+			t.set(again)
+		} else if err == nil && newSeq == seq {
+			looked = time.Now()
+		}
+		now := f.clock.now()
+		if p := t.progress(now); !shown || p != last {
+			if shown, last = true, p; !yield(p) || p.Done() {
+				return nil
 			}
 		}
-		p := t.progress(entry, time.Now())
-		if shown && p == last {
-			continue
-		}
-		if shown, last = true, p; !yield(p) || p.Done() {
+		if t.isAtRest(now) {
 			return nil
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// awaitRollout reads the entry of a rollout. It waits for an engine that is away, such as a cluster during an election.
+func (f *Fleet) awaitRollout(ctx context.Context, name string) (rollout, uint64, error) {
+	for deadline := time.Now().Add(f.timing.patience); ; pause(ctx, updateEvery) {
+		r, seq, err := f.findRollout(ctx, name)
+		if err == nil || errors.Is(err, ErrNoRollout) || ctx.Err() != nil || time.Now().After(deadline) {
+			return r, seq, err
+		}
+	}
+}
+
+// hasReadOrders reports whether t has counted every order that is there now. An entry that says that all are ordered may be read
+// before the orders are, which then seem to be missing.
+func (f *Fleet) hasReadOrders(ctx context.Context, t *tally) bool {
+	last, err := f.store.LastSeq(ctx, store.Orders)
+	return err == nil && t.hasRead(last)
 }
 
 // feed starts to count orders and statuses into t, and returns when those that were there are counted. The context that it
@@ -89,17 +94,22 @@ func (f *Fleet) watch(ctx context.Context, name string, yield func(Progress) boo
 func (f *Fleet) feed(ctx context.Context, t *tally) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var readers, current sync.WaitGroup
-	for stream, count := range map[string]func(message){ordersStream: t.order, statusBucket: t.status} {
+	for table, count := range map[store.Table]func(store.Entry){store.Orders: t.order, store.Statuses: t.status} {
 		current.Add(1)
 		isCurrent := sync.OnceFunc(current.Done)
 		readers.Go(func() {
 			defer isCurrent() // if it fails before
-			cancel(f.follow(ctx, stream, f.timing.patience, func(m message) {
-				if m.key == "" {
+			t.again(table)
+			cancel(f.follow(ctx, table, f.timing.patience, func(e store.Entry) {
+				switch {
+				case e.Key != "":
+					count(e)
+				case e.Seq == 0:
+					t.current(table)
 					isCurrent()
-					return
+				default:
+					t.again(table)
 				}
-				count(m)
 			}))
 		})
 	}
@@ -110,15 +120,15 @@ func (f *Fleet) feed(ctx context.Context, t *tally) (_ context.Context, stop fun
 	}
 }
 
-// follow calls handle for all that [connection.read] returns, until ctx is done. It fails if the stream cannot be read at
-// first. Later it waits as long as patience for an engine that is away, and then reads all again.
-func (f *Fleet) follow(ctx context.Context, stream string, patience time.Duration, handle func(message)) error {
-	for deadline := time.Now(); ctx.Err() == nil; pause(ctx, updateEvery) {
+// follow calls handle for all that [store.Store.Read] returns, until ctx is done. It waits as long as patience for an engine that is
+// away, and then reads all again, which it announces with an entry that has a sequence and no key.
+func (f *Fleet) follow(ctx context.Context, table store.Table, patience time.Duration, handle func(store.Entry)) error {
+	for deadline := time.Now().Add(patience); ctx.Err() == nil; pause(ctx, updateEvery) {
 		heard, failure := false, error(nil)
-		for m, err := range f.read(ctx, stream, true) {
+		for e, err := range f.store.Read(ctx, table, true) {
 			if failure = err; err == nil {
 				heard = true
-				handle(m)
+				handle(e)
 			}
 		}
 		if heard { // it is away from now on: before, it may just have had nothing to say
@@ -127,121 +137,11 @@ func (f *Fleet) follow(ctx context.Context, stream string, patience time.Duratio
 		switch {
 		case ctx.Err() != nil: // which is why the reading has ended
 		case time.Now().After(deadline):
-			return failure
+			return engineError(ctx, "reading", failure)
 		default:
-			f.log.WarnContext(ctx, "cannot read "+stream, "error", failure)
+			f.log.WarnContext(ctx, "cannot read "+table.String(), "error", failure)
+			handle(store.Entry{Seq: 1})
 		}
 	}
 	return nil
-}
-
-// item is what tally knows of an instance.
-type item struct {
-	order, status uint64 // sequences
-	mine          bool   // the order belongs to the rollout
-	statusMine    bool
-	state         State
-}
-
-// count returns the state under which the instance counts, or none.
-func (i item) count() State {
-	switch {
-	case i.order == 0 || i.status > i.order && !i.statusMine:
-		return "" // ordered by another rollout, perhaps with an order that has not been read yet
-	case !i.mine && i.status <= i.order:
-		return ""
-	case i.status < i.order:
-		return Pending
-	}
-	return i.state
-}
-
-// tally counts the instances of one rollout from what is read.
-type tally struct {
-	name string
-
-	mu      sync.Mutex
-	read    uint64 // the sequence of the last order
-	items   map[string]item
-	counts  map[State]int
-	workers map[string]time.Time // when each was last heard of
-	applied map[int64]int        // by second
-}
-
-func (t *tally) order(m message) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.read = m.seq
-	if o, err := decodeOrder(m.data); err == nil {
-		t.change(m.key, func(i *item) { i.order, i.mine = m.seq, o.Rollout == t.name })
-	}
-}
-
-func (t *tally) hasRead(seq uint64) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.read >= seq
-}
-
-func (t *tally) status(m message) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	r, err := decodeRecord(m.data)
-	if err != nil {
-		return
-	}
-	mine := r.Rollout == t.name
-	before := t.items[m.key]
-	t.change(m.key, func(i *item) { i.status, i.statusMine, i.state = r.Seq, mine, r.State })
-	if !mine || before == t.items[m.key] {
-		return
-	}
-	if r.At.After(t.workers[r.Worker]) {
-		t.workers[r.Worker] = r.At
-	}
-	if r.State == Applied {
-		t.applied[r.At.Unix()]++
-	}
-}
-
-func (t *tally) change(key string, change func(*item)) {
-	i := t.items[key]
-	t.counts[i.count()]--
-	change(&i)
-	t.counts[i.count()]++
-	t.items[key] = i
-}
-
-func (t *tally) progress(entry rollout, now time.Time) Progress {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	p := Progress{
-		Pending: t.counts[Pending], Applying: t.counts[Applying], Applied: t.counts[Applied],
-		Waiting: t.counts[Waiting], Parked: t.counts[Parked], Superseded: t.counts[Superseded],
-		ordered: !entry.isOrdering(),
-	}
-	open := p.Pending + p.Applying + p.Waiting
-	p.Total = open + p.Applied + p.Parked + p.Superseded
-	if replaced := entry.Total - p.Total; replaced > 0 {
-		p.Total += replaced
-		p.Superseded += replaced
-	}
-	for worker, at := range t.workers {
-		if worker != "" && now.Sub(at) < time.Minute {
-			p.Workers++
-		}
-	}
-	const window = 10
-	for second, n := range t.applied {
-		if age := now.Unix() - second; age > window {
-			delete(t.applied, second)
-		} else if age > 0 { // the current second is not over
-			p.PerSecond += float64(n)
-		}
-	}
-	p.PerSecond /= min(window, max(1, now.Sub(entry.Created).Seconds()))
-	if open > 0 && p.PerSecond > 0 {
-		p.Left = time.Duration(float64(open) / p.PerSecond * float64(time.Second)).Round(time.Second)
-	}
-	return p
 }

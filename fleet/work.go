@@ -11,14 +11,15 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/fleet/internal/store"
 )
 
 // A Resolver finds the credentials of an instance. It is called for each attempt, from many goroutines. [ErrNoInstance]
-// parks the order; after any other error it is tried again. It must return when ctx is done. The text of the error goes to
-// the logger, so keep secrets out of it.
+// parks the order, [ErrElsewhere] leaves it to other workers; after any other error it is tried again. It must return when ctx is
+// done. The text of the error goes to the logger, so keep secrets out of it.
 type Resolver interface {
 	Credentials(ctx context.Context, t Target) (zapi.Credentials, error)
 }
@@ -30,10 +31,11 @@ type workSettings struct {
 	client            []zapi.Option
 	perAccount, total int
 	applyTimeout      time.Duration
-	backoff           backoff
+	limits            limits
+	observe           func(Event)
 }
 
-// WithClient passes options to [zapi.NewClient], such as [zapi.WithBaseURL]. Retries inside the client are always off, as
+// WithClient passes options to [zapi.NewAPI], such as [zapi.WithBaseURL]. Retries inside the client are always off, as
 // Work itself tries again.
 func WithClient(opts ...zapi.Option) WorkOption {
 	return func(s *workSettings) error {
@@ -42,7 +44,8 @@ func WithClient(opts ...zapi.Option) WorkOption {
 	}
 }
 
-// WithCalls bounds the calls in flight of this worker, per account and in all. The default is 16 and 64.
+// WithCalls bounds the calls in flight of this worker, per account and in all. The default is 16 and 64. Two more may be in flight
+// for orders that workers have ended with.
 func WithCalls(perAccount, total int) WorkOption {
 	return func(s *workSettings) error {
 		if perAccount < 1 || perAccount > total || total > 5_000 {
@@ -65,14 +68,15 @@ func WithApplyTimeout(d time.Duration) WorkOption {
 	}
 }
 
-// WithAttempts bounds the attempts of an order until it is parked, and the waits between them: between half and all of minWait,
-// doubled with each attempt up to maxWait. The default is 8 attempts, 5 seconds and 15 minutes. A 429 does not count.
+// WithAttempts bounds the attempts of an order until it is parked, and the waits between them: minWait, doubled with each attempt
+// up to maxWait, and up to a quarter more. The default is 12 attempts, 5 seconds and 15 minutes, which is over an hour. What is not
+// the fault of the order does not count: up to ten 429s in a row, a number that is not connected, an API that is away.
 func WithAttempts(n int, minWait, maxWait time.Duration) WorkOption {
 	return func(s *workSettings) error {
 		if n < 1 || minWait <= 0 || maxWait < minWait || maxWait > 24*time.Hour {
 			return invalid("Work", "WithAttempts", "must be n ≥ 1 and 0 < minWait ≤ maxWait ≤ 24 hours")
 		}
-		s.backoff = backoff{n, minWait, maxWait}
+		s.limits.attempts, s.limits.minWait, s.limits.maxWait = n, minWait, maxWait
 		return nil
 	}
 }
@@ -80,20 +84,20 @@ func WithAttempts(n int, minWait, maxWait time.Duration) WorkOption {
 // Work applies orders until ctx or f ends: it takes no new ones then, ends the calls that are in flight, and returns nil, or
 // [ErrClosed]. Any number of calls and processes can work at the same time.
 //
-// Its error is a [*zapi.ValidationError] for an option, or [ErrEngine] when the engine cannot be reached at the start.
-// Later it waits for the engine to come back.
+// It waits for an engine that is away. Its error is a [*zapi.ValidationError] for an option, or [ErrEngine] when the connection to
+// the engine was closed for good.
 func (f *Fleet) Work(ctx context.Context, r Resolver, opts ...WorkOption) error {
 	const op = "Work"
 	if r == nil {
 		return invalid(op, "r", "must not be nil")
 	}
-	s := workSettings{perAccount: 16, total: 64, applyTimeout: time.Minute, backoff: backoff{8, 5 * time.Second, 15 * time.Minute}}
+	s := workSettings{perAccount: 16, total: 64, applyTimeout: time.Minute, limits: limits{
+		12, 5 * time.Second, 15 * time.Minute, f.timing.settle, f.timing.random,
+	}}
 	if err := configure(op, &s, opts); err != nil {
 		return err
 	}
-	// These credentials are never used: each call gets those of its instance.
-	none := zapi.Credentials{InstanceID: "none", Token: "none", ClientToken: "none"}
-	base, err := zapi.NewClient(none, append(s.client, zapi.WithRetry(zapi.RetryPolicy{}), zapi.WithMiddleware(refuseLate))...)
+	api, err := zapi.NewAPI(append(s.client, zapi.WithRetry(zapi.RetryPolicy{}), zapi.WithMiddleware(refuseLate))...)
 	if err != nil {
 		return err
 	}
@@ -102,39 +106,50 @@ func (f *Fleet) Work(ctx context.Context, r Resolver, opts ...WorkOption) error 
 		return err
 	}
 	defer end()
-	w := &worker{
-		Fleet: f, workSettings: s, base: base, resolver: r, name: workerName(),
-		slots: make(chan struct{}, s.total), hands: make(chan struct{}, inHand(s.total)), suspects: make(chan struct{}, 1),
-	}
-	return w.run(ctx)
+	return f.newWorker(r, s, api).run(ctx)
 }
-
-// inHand is how many orders are held for so many calls, so that the engine's part does not keep the API waiting.
-func inHand(calls int) int { return calls + (calls+1)/2 }
 
 var workers atomic.Int64
 
-// workerName is unique among the workers that run.
+// workerName is unique among the workers that run, and among those that have ended: a container begins anew with the same
+// host name and process.
 func workerName() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	return fmt.Sprintf("%s/%d/%d", host, os.Getpid(), workers.Add(1))
+	return fmt.Sprintf("%s/%d/%d-%04x", host, os.Getpid(), workers.Add(1), rand.N(1<<16))
 }
 
 // worker is one call of Work.
 type worker struct {
-	*Fleet
 	workSettings
-	base     *zapi.Client
-	resolver Resolver
-	name     string
-	policies sync.Map      // key to zapi.Policy
-	slots    chan struct{} // one for each call in flight
-	hands    chan struct{} // one for each order in hand
-	suspects chan struct{} // orders that may end workers go one at a time, so that one takes no others with it
-	held     sync.Map      // the jetstream.Msg of each order in hand
+	fleet     *Fleet
+	api       *zapi.API
+	resolver  Resolver
+	name      string
+	holds     *holds
+	policies  sync.Map            // key to zapi.Policy
+	calls     *semaphore.Weighted // in flight
+	suspects  *semaphore.Weighted // calls for orders that may end workers, few at a time, so that they take no others with them
+	inHand    sync.Map            // the store.Delivery of each order, by handID
+	elsewhere sync.Map            // key to when the resolver did not know it
+	busy      atomic.Int64        // accounts with orders in hand
+}
+
+// handID tells an order that is in hand.
+type handID struct {
+	key string
+	seq uint64
+}
+
+const suspectCalls = 2
+
+func (f *Fleet) newWorker(r Resolver, s workSettings, api *zapi.API) *worker {
+	return &worker{
+		workSettings: s, fleet: f, api: api, resolver: r, name: workerName(), holds: newHolds(f),
+		calls: semaphore.NewWeighted(int64(s.total)), suspects: semaphore.NewWeighted(suspectCalls),
+	}
 }
 
 func (w *worker) run(ctx context.Context) error {
@@ -145,127 +160,128 @@ func (w *worker) run(ctx context.Context) error {
 	var loops, support sync.WaitGroup
 	support.Go(func() { w.heartbeats(background) })
 	support.Go(func() { w.sweeps(ctx) })
+	support.Go(func() { w.fleet.clock.follow(background) })
 	accounts := make(map[string]*account)
-	err := w.follow(ctx, accountBucket, forever, func(m message) {
-		switch a, found := accounts[m.key]; {
-		case m.key == "":
+	err := w.fleet.follow(ctx, store.Accounts, forever, func(e store.Entry) {
+		switch a, found := accounts[e.Key]; {
+		case e.Key == "":
 		case found:
-			a.pacer.set(decodePace(m.data))
+			a.pacer.set(decodePace(e.Value))
 		default:
-			a = w.newAccount(m.key, decodePace(m.data))
-			accounts[m.key] = a
+			a = w.newAccount(e.Key, decodePace(e.Value))
+			accounts[e.Key] = a
 			loops.Go(func() { w.loop(ctx, a) })
 		}
 	})
+	ended := context.Cause(ctx)
 	cancel()
 	loops.Wait()
 	stop() // only now: what is in hand needs heartbeats to its end
 	support.Wait()
-	if err == nil && context.Cause(ctx) == ErrClosed { //nolint:errorlint // the very cause that Close sets
-		return ErrClosed
+	if err == nil && (errors.Is(ended, ErrClosed) || errors.Is(ended, ErrEngine)) {
+		return ended
 	}
 	return err
 }
 
 func (w *worker) warn(ctx context.Context, msg string, err error, args ...any) {
 	if ctx.Err() == nil {
-		w.log.WarnContext(ctx, msg, append(args, "worker", w.name, "error", err)...)
+		w.fleet.log.WarnContext(ctx, msg, append(args, "worker", w.name, "error", err)...)
 	}
 }
 
 // account is what a worker has of an account.
 type account struct {
-	name  string
-	pacer *pacer
-	slots chan struct{}
-	hands chan struct{}
+	name   string
+	pacer  *pacer
+	health health
+	calls  *semaphore.Weighted // in flight
+	busy   *atomic.Int64       // of the worker
+	inHand atomic.Int64
+	freed  chan struct{} // has a value when an order has left the hand
 }
 
 func (w *worker) newAccount(name string, pace Pace) *account {
 	return &account{
-		name:  name,
-		pacer: newPacer(w.connection, name, pace),
-		slots: make(chan struct{}, w.perAccount),
-		hands: make(chan struct{}, inHand(w.perAccount)),
+		name: name, pacer: newPacer(w.fleet, name, pace), calls: semaphore.NewWeighted(int64(w.perAccount)),
+		busy: &w.busy, freed: make(chan struct{}, 1),
 	}
 }
 
-// loop pulls the orders of an account, as many as there are free hands, and handles each on its own.
+func (a *account) take() {
+	if a.inHand.Add(1) == 1 {
+		a.busy.Add(1)
+	}
+}
+
+func (a *account) release() {
+	if a.inHand.Add(-1) == 0 {
+		a.busy.Add(-1)
+	}
+	select {
+	case a.freed <- struct{}{}:
+	default:
+	}
+}
+
+// inHand is how many orders are held for so many calls, so that the engine's part does not keep the API waiting.
+func inHand(calls int) int { return calls + (calls+1)/2 }
+
+// free returns how many orders of an account the worker may take now.
+//
+// An account whose API hangs keeps all that it has in hand until the calls time out. So that four of those do not keep a fifth
+// from being served, an account that is not alone has no more than its share, and one more share is left for whoever comes next.
+func (w *worker) free(a *account) int {
+	has := a.inHand.Load()
+	others := w.busy.Load()
+	if has > 0 {
+		others--
+	}
+	most := inHand(w.perAccount)
+	if others > 0 {
+		most = max(1, min(most, inHand(w.total)/int(others+2)))
+	}
+	return most - int(has)
+}
+
+// loop takes orders of an account, as many as it may have in hand, and handles each on its own.
 func (w *worker) loop(ctx context.Context, a *account) {
 	var handlers sync.WaitGroup
 	defer handlers.Wait()
-	for ; ctx.Err() == nil; pause(ctx, time.Second) {
-		consumer, err := w.orders.Consumer(ctx, consumerOf(a.name))
-		if errors.Is(err, jetstream.ErrConsumerNotFound) { // deleted by hand
-			consumer, err = w.createConsumer(ctx, a.name, w.timing.ackWait)
+	for ctx.Err() == nil {
+		n := w.free(a)
+		if n <= 0 {
+			select {
+			case <-a.freed:
+			case <-time.After(100 * time.Millisecond): // its share may have grown
+			case <-ctx.Done():
+			}
+			continue
 		}
-		for err == nil && ctx.Err() == nil {
-			err = w.pull(ctx, a, consumer, &handlers)
-		}
-		w.warn(ctx, "cannot pull orders", err, "account", a.name)
-	}
-}
-
-// pull makes one request for orders.
-func (w *worker) pull(ctx context.Context, a *account, consumer jetstream.Consumer, handlers *sync.WaitGroup) error {
-	free := acquire(ctx, a.hands)
-	defer func() {
-		for range free {
-			<-a.hands
-		}
-	}()
-	if free == 0 {
-		return nil
-	}
-	// All accounts together may have more hands than this worker: leave what it cannot hold to others.
-	n := min(free, max(1, cap(w.hands)-len(w.hands)))
-	fetch, cancel := context.WithTimeout(ctx, w.timing.fetch)
-	defer cancel()
-	orders, err := consumer.Fetch(n, jetstream.FetchContext(fetch))
-	if err != nil {
-		return err
-	}
-	for m := range orders.Messages() {
-		free-- // the order has the hand now
-		w.held.Store(m, nil)
-		w.hands <- struct{}{}
-		handlers.Go(func() {
-			defer func() {
-				w.held.Delete(m)
-				<-w.hands
-				<-a.hands
-			}()
-			w.handle(ctx, a, m)
-		})
-	}
-	if fetch.Err() != nil {
-		return nil
-	}
-	return orders.Error()
-}
-
-// acquire waits for one hand, and takes all that are free then.
-func acquire(ctx context.Context, hands chan struct{}) (n int) {
-	select {
-	case hands <- struct{}{}:
-		n++
-	case <-ctx.Done():
-		return 0
-	}
-	for n < cap(hands) {
-		select {
-		case hands <- struct{}{}:
-			n++
-		default:
-			return n
+		for d, err := range w.fleet.store.HandOut(ctx, a.name, n) {
+			if err != nil {
+				w.warn(ctx, "cannot take orders", err, "account", a.name)
+				pause(ctx, time.Second)
+				break
+			}
+			id := handID{d.Entry().Key, d.Entry().Seq}
+			if _, has := w.inHand.LoadOrStore(id, d); has {
+				continue // it came twice
+			}
+			a.take()
+			release := sync.OnceFunc(a.release)
+			handlers.Go(func() {
+				defer w.inHand.Delete(id)
+				defer release()
+				w.handle(ctx, a, d, release)
+			})
 		}
 	}
-	return n
 }
 
 // heartbeats keeps what is in hand from being given to another worker.
 func (w *worker) heartbeats(ctx context.Context) {
-	ticker := time.NewTicker(w.timing.ackWait / 3)
+	ticker := time.NewTicker(w.fleet.timing.ackWait / 3)
 	defer ticker.Stop()
 	for {
 		select {
@@ -273,18 +289,13 @@ func (w *worker) heartbeats(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		for m := range w.held.Range {
-			_ = m.(jetstream.Msg).InProgress() // one that is lost is followed by another
+		for _, d := range w.inHand.Range {
+			d.(store.Delivery).Keep()
 		}
 	}
 }
 
-// giveBack makes the engine deliver an order again after d.
-func giveBack(m jetstream.Msg, d time.Duration) {
-	_ = m.NakWithDelay(max(d, 20*time.Millisecond)) // if it is lost, AckWait does the same
-}
-
 // soon is a short wait for when another worker was faster.
-func soon() time.Duration {
-	return 50*time.Millisecond + rand.N(200*time.Millisecond)
+func (w *worker) soon() time.Duration {
+	return 50*time.Millisecond + time.Duration(w.fleet.timing.random(int64(200*time.Millisecond)))
 }

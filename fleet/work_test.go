@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/fleet/internal/store"
 )
 
 func TestRolloutReachesEveryInstance(t *testing.T) {
@@ -106,8 +107,8 @@ func TestLateRequestBeforeOutcome(t *testing.T) {
 				requests <- "new"
 				close(late)
 				assert.Eventually(t, func() bool { // ordered again
-					newest, err := f.lastOrder(t.Context(), api.targets[0].key())
-					return err == nil && newest.seq > 2
+					newest, err := f.store.Newest(t.Context(), store.Orders, api.targets[0].key())
+					return err == nil && newest.Seq > 2
 				}, 10*time.Second, 10*time.Millisecond)
 				time.Sleep(50 * time.Millisecond) // the times that are stored are milliseconds
 			default:
@@ -172,7 +173,7 @@ func TestFailures(t *testing.T) {
 		}, want: Status{State: Parked, Kind: "no instance", Attempts: 1}, retried: Parked},
 		{name: "credentials without a token", resolves: func(*fakeAPI) func(Target) (zapi.Credentials, error) {
 			return func(t Target) (zapi.Credentials, error) { return zapi.Credentials{InstanceID: t.Instance}, nil }
-		}, want: Status{State: Parked, Kind: "invalid argument", Error: "ForInstance: Token", Attempts: 1}, retried: Parked},
+		}, want: Status{State: Parked, Kind: "invalid credentials", Error: "Instance: Token", Attempts: 1}, retried: Parked},
 		{name: "the resolver fails once", resolves: func(api *fakeAPI) func(Target) (zapi.Credentials, error) {
 			var n atomic.Int64
 			return func(t Target) (zapi.Credentials, error) {
@@ -206,6 +207,7 @@ func TestFailures(t *testing.T) {
 			assert.NotEmpty(t, got.Worker)
 			assert.WithinDuration(t, time.Now(), got.At, 10*time.Second)
 			row.want.Target, row.want.Rollout, row.want.Worker, row.want.At = target, name, got.Worker, got.At
+			row.want.Policy, row.want.Last = got.Policy, got.Last
 			assert.Equal(t, row.want, got)
 			if row.want.State != Parked {
 				return
@@ -221,7 +223,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// A 429 makes all workers of the account wait, does not count as an attempt, and leaves other accounts alone.
+// 429s of several instances make all workers of the account wait, do not count as an attempts, and leave other accounts alone.
 func TestRateLimited(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, f *Fleet) {
@@ -263,7 +265,7 @@ func TestRateLimited(t *testing.T) {
 	})
 }
 
-// A 429, and a new pace, also count for the orders that wait for their time, and for those of other workers.
+// A 429 of several instances, and a new pace, also count for the orders that wait for their time, and for those of other workers.
 func TestPaceOfThoseWhoWait(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, f *Fleet) {
@@ -272,11 +274,11 @@ func TestPaceOfThoseWhoWait(t *testing.T) {
 		var during atomic.Int64
 		api.before = func(string, string) (*reply, error) {
 			now := time.Now()
+			limited.CompareAndSwap(nil, &now)
 			switch since := limited.Load(); {
-			case api.calls.Load() == 3:
-				limited.Store(&now)
+			case now.Sub(*since) < 1500*time.Millisecond: // of two workers, one sees three of them
 				return &reply{http.StatusTooManyRequests, http.Header{"Retry-After": {"600"}}}, nil
-			case since != nil && now.Sub(*since) > time.Second:
+			case now.Sub(*since) > 2500*time.Millisecond:
 				during.Add(1)
 			}
 			return nil, nil
@@ -289,7 +291,7 @@ func TestPaceOfThoseWhoWait(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		assert.LessOrEqual(t, during.Load(), int64(2), "requests while the account was held")
 		fullSpeed(t, f, api.targets)
-		assert.Eventually(t, func() bool { return api.calls.Load() == 60 }, 10*time.Second, 10*time.Millisecond, "a new pace ends the wait")
+		assert.Eventually(t, func() bool { return api.calls.Load() == 60 }, 10*time.Second, 10*time.Millisecond, "a new pace ends the wait: %d", api.calls.Load())
 	})
 }
 
@@ -355,8 +357,7 @@ func TestSweep(t *testing.T) {
 		api := newAPI(t, map[string]int{"acme": 20})
 		fullSpeed(t, f, api.targets)
 		start(t, f, "r", policies[1], api.targets)
-		consumer, err := f.orders.Consumer(t.Context(), consumerOf("acme"))
-		require.NoError(t, err)
+		consumer := raw(t, f).queue("acme")
 		require.Eventually(t, func() bool { // a cluster counts what is pending with a delay
 			info, err := consumer.Info(t.Context())
 			return err == nil && info.NumPending == 20
@@ -400,7 +401,7 @@ func TestDeletedByHand(t *testing.T) {
 				work(t, f, api)
 				start(t, f, "a", policies[0], api.targets)
 				finish(t, f, "a")
-				entries, err := f.bucket(t.Context(), bucket)
+				entries, err := raw(t, f).js.KeyValue(t.Context(), bucket)
 				require.NoError(t, err)
 				keys, err := entries.Keys(t.Context())
 				require.NoError(t, err)
@@ -427,7 +428,7 @@ func TestConsumerDeleted(t *testing.T) {
 		start(t, f, "a", policies[0], api.targets)
 		api.before = func(string, string) (*reply, error) {
 			if api.calls.Load() == 10 {
-				assert.NoError(t, f.orders.DeleteConsumer(t.Context(), consumerOf("acme")))
+				assert.NoError(t, raw(t, f).js.DeleteConsumer(t.Context(), ordersStream, "apply-acme"))
 			}
 			return nil, nil
 		}
@@ -443,13 +444,13 @@ func TestOneSweepAtATime(t *testing.T) {
 	f := open(t, Embedded(t.TempDir()))
 	_, err := f.sweep(t.Context(), time.Now())
 	require.NoError(t, err)
-	_, first, err := f.get(t.Context(), rolloutBucket, sweepKey)
+	first, err := f.store.Newest(t.Context(), store.Rollouts, sweepKey)
 	require.NoError(t, err)
 	_, err = f.sweep(t.Context(), time.Now())
 	require.NoError(t, err)
-	_, second, err := f.get(t.Context(), rolloutBucket, sweepKey)
+	second, err := f.store.Newest(t.Context(), store.Rollouts, sweepKey)
 	require.NoError(t, err)
-	assert.NotZero(t, first)
+	assert.NotZero(t, first.Seq)
 	assert.Equal(t, first, second)
 }
 
@@ -470,7 +471,7 @@ func TestWorkRefuses(t *testing.T) {
 		{"a short apply", api, WithApplyTimeout(time.Millisecond), "zapi: Work: WithApplyTimeout: must be a second to an hour"},
 		{"no attempts", api, WithAttempts(0, 1, 1), "zapi: Work: WithAttempts: must be n ≥ 1 and 0 < minWait ≤ maxWait ≤ 24 hours"},
 		{"waits the wrong way round", api, WithAttempts(1, 2, 1), "zapi: Work: WithAttempts: must be n ≥ 1 and 0 < minWait ≤ maxWait ≤ 24 hours"},
-		{"an option of the client", api, WithClient(zapi.WithTimeout(-1)), "zapi: NewClient: WithTimeout: must not be negative"},
+		{"an option of the client", api, WithClient(zapi.WithTimeout(-1)), "zapi: NewAPI: WithTimeout: must not be negative"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -493,19 +494,24 @@ func (endingResolver) Credentials(context.Context, Target) (zapi.Credentials, er
 // A resolver that ends its goroutine, as t.FailNow does, does not keep the call slot.
 func TestResolverEndsGoroutine(t *testing.T) {
 	t.Parallel()
-	left := make(chan bool, 1)
-	j := &job{worker: &worker{resolver: endingResolver{}}, key: "acme.I1"}
-	go func() {
-		_ = j.apply(context.Background(), time.Now().Add(time.Minute), policies[0], func() { left <- true })
-	}()
-	assert.True(t, <-left)
+	f := open(t, Embedded(t.TempDir()))
+	ctx, cancel := context.WithCancel(t.Context())
+	worked := make(chan error)
+	go func() { worked <- f.Work(ctx, endingResolver{}, WithCalls(1, 1)) }()
+	start(t, f, "r", policies[0], someTargets(2))
+	assert.Eventually(t, func() bool {
+		p, err := f.Progress(t.Context(), "r")
+		return err == nil && p.Applying == 2
+	}, 10*time.Second, 10*time.Millisecond, "one call is in flight at a time")
+	cancel()
+	assert.NoError(t, <-worked)
 }
 
 // A worker that cannot reach the engine at the start says so.
 func TestWorkWithoutEngine(t *testing.T) {
 	t.Parallel()
 	f := open(t, Embedded(t.TempDir()))
-	f.nc.Close()
+	raw(t, f).nc.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	assert.ErrorIs(t, f.Work(ctx, newAPI(t, nil)), ErrEngine)

@@ -94,7 +94,8 @@ func (s *Server) Credentials() zapi.Credentials {
 	return s.instances[s.firstID].creds
 }
 
-// AddInstance adds an instance with random credentials and returns them, for [zapi.Client.ForInstance].
+// AddInstance adds an instance with random credentials and returns them, for [zapi.API.Instance] and
+// [zapi.Client.ForInstance].
 func (s *Server) AddInstance() zapi.Credentials {
 	creds := zapi.Credentials{InstanceID: "I" + rand.Text(), Token: "T" + rand.Text(), ClientToken: "F" + rand.Text()}
 	s.AddInstanceWith(creds)

@@ -90,7 +90,11 @@ func TestPhones(t *testing.T) {
 			err = client.SetPhotoVisibility(t.Context(), zapi.VisibilityContactBlacklist, zapi.Disallow(tt.phone))
 			if tt.want == refused {
 				require.ErrorIs(t, err, zapi.ErrInvalidArgument)
-				assert.EqualError(t, err, "zapi: privacy/photo: changes[0].phone: is refused by the parser given to WithPhoneParser")
+				reason := "is refused by the parser given to WithPhoneParser"
+				if strings.HasPrefix(tt.name, "cell of a spreadsheet") { // zapi does not ask the parser
+					reason = "must have nothing behind the number, such as .0, (2) or an extension"
+				}
+				assert.EqualError(t, err, "zapi: privacy/photo: changes[0].phone: "+reason)
 				assert.Empty(t, server.Requests(), "nothing was sent")
 				return
 			}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -32,7 +33,7 @@ func benchmarkNetwork(b *testing.B, protoMajor int) {
 	for _, parallel := range []int{1, 64, 256} {
 		for _, v := range variants {
 			b.Run(fmt.Sprintf("parallel=%d/variant=%s", parallel, v.name), func(b *testing.B) {
-				send := v.build(startServer(b, protoMajor).URL, nil)
+				send := v.build(serverURL(b, protoMajor), nil)
 				require.NoError(b, send(b.Context()))     // opens the connection that HTTP/2 shares
 				inParallel(b, 4*parallel, parallel, send) // opens those of HTTP/1.1
 				b.ResetTimer()
@@ -43,6 +44,52 @@ func benchmarkNetwork(b *testing.B, protoMajor int) {
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
 			})
 		}
+	}
+}
+
+// BenchmarkRatios divides the time of zapi by that of each other variant. In each round all variants make the same calls, in
+// turn, so that a change in the load of the machine meets all of them. What is reported is the median of the rounds.
+func BenchmarkRatios(b *testing.B) {
+	for _, s := range []struct {
+		name                        string
+		protoMajor, calls, parallel int
+	}{
+		{"memory", 0, 1_000, 1},
+		{"loopback/parallel=1", 1, 200, 1},
+		{"loopback/parallel=64", 1, 2_000, 64},
+		{"loopback/parallel=256", 1, 2_000, 256},
+		{"TLS/parallel=1", 2, 200, 1},
+		{"TLS/parallel=64", 2, 2_000, 64},
+	} {
+		b.Run(s.name, func(b *testing.B) {
+			sends := make([]call, len(variants))
+			for i, v := range variants {
+				if s.protoMajor == 0 {
+					sends[i] = v.build(memoryURL, memory{})
+				} else {
+					sends[i] = v.build(serverURL(b, s.protoMajor), nil)
+				}
+				inParallel(b, 4*s.parallel, s.parallel, sends[i]) // opens the connections
+			}
+			rounds := make([][]float64, len(variants)) // seconds
+			for round := 0; b.Loop(); round++ {
+				for i := range variants {
+					i = (i + round) % len(variants) // nobody is always the first
+					begin := time.Now()
+					inParallel(b, s.calls, s.parallel, sends[i])
+					rounds[i] = append(rounds[i], time.Since(begin).Seconds())
+				}
+			}
+			zapi := rounds[len(variants)-1]
+			for i, v := range variants[:len(variants)-1] {
+				ratios := make([]float64, len(zapi))
+				for round := range ratios {
+					ratios[round] = zapi[round] / rounds[i][round]
+				}
+				slices.Sort(ratios)
+				b.ReportMetric(ratios[len(ratios)/2], "zapi/"+v.name)
+			}
+		})
 	}
 }
 

@@ -1,18 +1,25 @@
 package bench
 
 import (
+	"bufio"
 	"crypto/tls"
 	"crypto/x509"
+	"flag"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 const (
@@ -27,7 +34,44 @@ func TestMain(m *testing.M) {
 	roots.AddCert(server.Certificate())
 	server.Close()
 	http.DefaultTransport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: roots}
+	if protoMajor, err := strconv.Atoi(os.Getenv(serveEnv)); err == nil {
+		serve(protoMajor)
+		return
+	}
 	os.Exit(m.Run())
+}
+
+var ownProcess = flag.Bool("bench.server", false, "benchmark against a server in a process of its own")
+
+const serveEnv = "ZAPI_BENCH_SERVE" // the version of HTTP that this process is to serve
+
+// serve runs a server until standard input ends.
+func serve(protoMajor int) {
+	s := newServer(protoMajor)
+	defer s.Close()
+	fmt.Println(s.URL)
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// serverURL starts a server for a benchmark, and returns its URL.
+func serverURL(b *testing.B, protoMajor int) string {
+	if !*ownProcess {
+		return startServer(b, protoMajor).URL
+	}
+	process := exec.Command(os.Args[0]) //nolint:noctx // closing its standard input ends it
+	process.Env = append(os.Environ(), fmt.Sprintf("%s=%d", serveEnv, protoMajor))
+	input, err := process.StdinPipe()
+	require.NoError(b, err)
+	output, err := process.StdoutPipe()
+	require.NoError(b, err)
+	require.NoError(b, process.Start())
+	b.Cleanup(func() {
+		_ = input.Close()
+		_ = process.Wait()
+	})
+	url, err := bufio.NewReader(output).ReadString('\n')
+	require.NoError(b, err)
+	return strings.TrimSpace(url)
 }
 
 // memory is a transport without a network. It answers a GET with list and everything else with success.
@@ -56,8 +100,14 @@ type server struct {
 	burst       atomic.Pointer[sync.WaitGroup] // if set, no request is answered before all of the burst have arrived
 }
 
-// startServer starts a server that refuses any other major version of HTTP. Version 2 is spoken over TLS.
 func startServer(tb testing.TB, protoMajor int) *server {
+	s := newServer(protoMajor)
+	tb.Cleanup(s.Close)
+	return s
+}
+
+// newServer starts a server that refuses any other major version of HTTP. Version 2 is spoken over TLS.
+func newServer(protoMajor int) *server {
 	s := &server{}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor != protoMajor {
@@ -83,7 +133,6 @@ func startServer(tb testing.TB, protoMajor int) *server {
 	} else {
 		s.Start()
 	}
-	tb.Cleanup(s.Close)
 	return s
 }
 

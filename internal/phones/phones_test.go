@@ -210,7 +210,7 @@ func digit(r rune) rune {
 var mutations = []func(r *rand.Rand, phone, code string) string{
 	// Trunk prefix behind the country code.
 	func(r *rand.Rand, phone, code string) string {
-		trunk := []string{"0", " 0", "-0", " 0 ", "(0)", " (0)", " (0", "0 15 ", "1", "8", " 06", "00"}[r.IntN(12)]
+		trunk := []string{"0", " 0", "-0", " 0 ", "(0)", " (0)", " (0", "0 15 ", "1", "8", " 06", "00", " 90 ", " 044 ", " 01 "}[r.IntN(15)]
 		return strings.Replace(phone, code, code+trunk, 1)
 	},
 	// Area code in parentheses.
@@ -219,7 +219,7 @@ var mutations = []func(r *rand.Rand, phone, code string) string{
 		if area == nil {
 			return phone
 		}
-		return area[1] + []string{" (", " (0", "(0", " (00"}[r.IntN(4)] + area[2] + ") " + area[3]
+		return area[1] + []string{" (", " (0", "(0", " (00"}[r.IntN(4)] + area[2] + []string{") ", ") ", ") 15 "}[r.IntN(3)] + area[3]
 	},
 	// Something behind.
 	func(r *rand.Rand, phone, _ string) string {
@@ -231,7 +231,7 @@ var mutations = []func(r *rand.Rand, phone, code string) string{
 	},
 	// Something before.
 	func(r *rand.Rand, phone, _ string) string {
-		return []string{"00", "+", "'", "tel:", "0", "011 ", "=", "(", "-", "~", "whatsapp:"}[r.IntN(11)] + phone
+		return []string{"00", "+", "'", "tel:", "0", "011 ", "=", "(", "-", "~", "whatsapp:", "1. ", "2) ", "10 - "}[r.IntN(14)] + phone
 	},
 	// Other marks.
 	func(r *rand.Rand, phone, _ string) string {

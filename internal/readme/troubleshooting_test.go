@@ -75,7 +75,10 @@ func causeErrors(t *testing.T) []string {
 	}
 	parser := zapi.WithPhoneParser(func(string) (string, error) { return "", errors.New("not a phone") })
 	client := newClient()
-	for _, phone := range []string{"1234", "044 91111-1111", "+55 (0)44 91111-1111", "+55 044 91111-1111", "5544911111111.0", "55+44911111111"} {
+	for _, phone := range []string{
+		"1234", "044 91111-1111", "+55 (0)44 91111-1111", "+55 044 91111-1111", "5544911111111.0", "2) 55 44 91111-1111",
+		"+55 15 44 91111-1111", "55+44911111111",
+	} {
 		fails(client.SetLastSeen(ctx, zapi.VisibilityContactBlacklist, zapi.Disallow(phone)))
 	}
 	fails(newClient(parser).SetLastSeen(ctx, zapi.VisibilityContactBlacklist, zapi.Disallow("1234")))
@@ -84,6 +87,7 @@ func causeErrors(t *testing.T) []string {
 	fails(client.SetLastSeen(ctx, "EVERYONE"))
 	var policy zapi.Policy
 	fails(json.Unmarshal([]byte(`{"lastseen": null}`), &policy))
+	fails(json.Unmarshal([]byte("\ufeff{}"), &policy))
 	fails(client.Apply(ctx, policy))
 
 	// Responses, of the fake server where it knows them.
@@ -135,6 +139,8 @@ func causeErrors(t *testing.T) []string {
 		os.NewSyscallError("connect", syscall.ECONNREFUSED), // of a real port, the text differs between systems
 		os.NewSyscallError("read", syscall.ECONNRESET),
 		&net.DNSError{Err: "no such host", Name: "api.example.com", IsNotFound: true},
+		errors.New("http2: Transport: cannot retry err [GOAWAY]"), // those of net/http
+		errors.New(`malformed HTTP response "\x00"`),
 	} {
 		setPhoto(ctx, local, zapi.WithTransport(failing{err}))
 	}

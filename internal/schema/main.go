@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"log"
 	"os"
+	"slices"
+	"strings"
 	"text/template"
 )
 
@@ -39,7 +41,7 @@ func generate() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A pattern of the template is JSON already, but for the classes that it names.
+	rules["trunk"] = trunk(strings.Fields(rules["trunkZero"])) + "|" + rules["brazilian90"]
 	tmpl, err := template.New("").Funcs(template.FuncMap{
 		"written": func(rule string) (string, error) { return rules.pattern(rule, written) },
 		"digits":  func(rule string) (string, error) { return rules.pattern(rule, digits) },
@@ -56,4 +58,11 @@ func generate() ([]byte, error) {
 	}
 	var valid json.RawMessage
 	return out.Bytes(), json.Unmarshal(out.Bytes(), &valid)
+}
+
+// trunk returns hasTrunkPrefix of phone.go as a regular expression, without Belarus. codes are those whose trunk prefix is 0.
+func trunk(codes []string) string {
+	codes = slices.DeleteFunc(slices.Clone(codes), func(code string) bool { return code == "55" || code == "250" })
+	return `^(?:(?:` + strings.Join(codes, "|") + `)0[1-9]|550[1-9][1-9]|2500[1-57-9]` + // 0 belongs to 0800 in Brazil and to 06 in Rwanda
+		`|11\d{10}|54\d{12}|78\d{10}|2410\d{8}|3708\d{8}|6921\d{7}|9938\d{8})` // a number that begins so is shorter
 }

@@ -47,10 +47,10 @@ var (
 	digits  = view{"[^0-9]*", ""}
 )
 
-// rules are the regular expressions of a file, by the names of their variables.
+// rules are the regular expressions and the lists of words of a file, by the names of their variables.
 type rules map[string]string
 
-// readRules reads the variables that are declared as regexp.MustCompile of constant text.
+// readRules reads the variables that are declared as regexp.MustCompile or strings.Fields of constant text.
 func readRules(file string) (rules, error) {
 	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 	if err != nil {
@@ -66,7 +66,7 @@ func readRules(file string) (rules, error) {
 		if !ok || len(call.Args) != 1 {
 			return true
 		}
-		if fun, ok := call.Fun.(*ast.SelectorExpr); !ok || fun.Sel.Name != "MustCompile" {
+		if fun, ok := call.Fun.(*ast.SelectorExpr); !ok || fun.Sel.Name != "MustCompile" && fun.Sel.Name != "Fields" {
 			return true
 		}
 		if text, ok := constant(call.Args[0]); ok {
@@ -95,7 +95,7 @@ func constant(e ast.Expr) (text string, ok bool) {
 func (r rules) pattern(rule string, v view) (string, error) {
 	text, ok := r[rule]
 	if !ok {
-		return "", fmt.Errorf("phone.go has no regular expression %s", rule)
+		return "", fmt.Errorf("phone.go has no %s", rule)
 	}
 	re, err := syntax.Parse(text, syntax.Perl)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/zapi-go/zapi/zapitest"
 )
 
-// The accounts of the demo. Their rates make it last some 15 seconds.
+// The accounts of the demo. Their rates make each rollout last some 15 seconds.
 var demoAccounts = []struct {
 	name      string
 	instances int
@@ -38,7 +38,10 @@ type demoFleet struct {
 	trouble   map[string]string // by instance
 	parked    int               // how many cannot be applied
 	throttled atomic.Int64
-	failed    sync.Map // instances that have failed once
+	failed    sync.Map    // instances that have failed once
+	rotated   atomic.Bool // acme has another Client-Token than the workers know
+	fleet     *fleet.Fleet
+	out       *screen
 }
 
 func demo(flags *flag.FlagSet) action {
@@ -54,12 +57,12 @@ func demo(flags *flag.FlagSet) action {
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 		d := newDemoFleet()
 		defer d.close()
-		f, err := fleet.Open(ctx, fleet.Embedded(dir))
-		if err != nil {
+		d.out = out
+		if d.fleet, err = fleet.Open(ctx, fleet.Embedded(dir), fleet.WithActor("ana@demo")); err != nil {
 			return err
 		}
-		err = d.run(ctx, f, *workers, out)
-		return errors.Join(err, f.Close())
+		err = d.run(ctx, *workers)
+		return errors.Join(err, d.fleet.Close())
 	}
 }
 
@@ -87,6 +90,9 @@ func newDemoFleet() *demoFleet {
 			case i%25 == 5:
 				d.trouble[id] = "slow"
 			}
+			if account.name == "acme" && d.trouble[id] == "" {
+				d.trouble[id] = "acme"
+			}
 			d.creds[id] = creds
 			d.targets = append(d.targets, fleet.Target{Account: account.name, Instance: id})
 		}
@@ -99,40 +105,123 @@ func (d *demoFleet) close() {
 	d.api.Close()
 }
 
-// run rolls a policy out, and checks at the API that it is in place.
-func (d *demoFleet) run(ctx context.Context, f *fleet.Fleet, workers int, out *screen) error {
-	const name = "2026-11"
-	policy := zapi.Policy{Photo: &zapi.Audience{Visibility: zapi.VisibilityContacts}}
+// run lets workers apply what the demo orders.
+func (d *demoFleet) run(ctx context.Context, workers int) error {
 	for _, account := range demoAccounts {
-		if err := f.SetPace(ctx, account.name, account.pace); err != nil {
+		if err := d.fleet.SetPace(ctx, account.name, account.pace); err != nil {
 			return err
 		}
 	}
-	receipt, err := f.Start(ctx, fleet.Rollout{Name: name, Policy: policy, Targets: slices.Values(d.targets)})
-	if err != nil {
-		return err
-	}
-	out.print(fmt.Sprintf("%s instances ordered; %d workers begin\n", number(receipt.Ordered), workers))
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, workers)
 	for range workers {
 		go func() {
-			ended <- f.Work(working, credentials(d.creds), fleet.WithAttempts(8, time.Second, 5*time.Second),
+			ended <- d.fleet.Work(working, credentials(d.creds), fleet.WithAttempts(8, time.Second, 5*time.Second),
 				fleet.WithClient(zapi.WithBaseURL(d.api.URL()), zapi.WithTransport(d)))
 		}()
 	}
-	last, err := out.follow(ctx, f, name)
+	err := d.play(ctx)
 	stop()
 	for range workers {
 		err = errors.Join(err, <-ended)
 	}
+	return err
+}
+
+// play is the night of an operator: a canary, its resume, and a rollout that halts.
+func (d *demoFleet) play(ctx context.Context) error {
+	first := fleet.Rollout{
+		Name: "2026-11", Policy: zapi.Policy{Photo: &zapi.Audience{Visibility: zapi.VisibilityContacts}}, Targets: slices.Values(d.targets), Canary: 50,
+	}
+	second := fleet.Rollout{Name: "2026-12", Policy: zapi.Policy{Online: zapi.OnlineSameAsLastSeen}, Targets: first.Targets}
+
+	d.title("plan -name 2026-11")
+	p, err := d.fleet.Plan(ctx, first)
 	if err != nil {
 		return err
 	}
-	if err := out.table(ctx, f, fleet.Filter{Rollout: name}); err != nil {
+	d.out.plan(first.Name, p)
+	d.title("start -name 2026-11 -canary 50")
+	if err := d.start(ctx, first); err != nil {
 		return err
 	}
+	if _, err := d.watch(ctx, first.Name, exitHeld); err != nil {
+		return err
+	}
+	d.title("resume -name 2026-11")
+	if err := d.fleet.Resume(ctx, first.Name); err != nil {
+		return err
+	}
+	last, err := d.watch(ctx, first.Name, exitIncomplete)
+	if err != nil {
+		return err
+	}
+	if err := d.out.counts(ctx, d.fleet, fleet.Filter{Rollout: first.Name}); err != nil {
+		return err
+	}
+	if err := d.check(last); err != nil {
+		return err
+	}
+
+	d.rotated.Store(true)
+	d.title("start -name 2026-12   (meanwhile, somebody has changed acme's Client-Token)")
+	if err := d.start(ctx, second); err != nil {
+		return err
+	}
+	if _, err := d.watch(ctx, second.Name, exitHeld); err != nil {
+		return err
+	}
+	d.rotated.Store(false)
+	d.title("retry -name 2026-12; resume -name 2026-12   (with the right token)")
+	if _, err := d.fleet.Retry(ctx, fleet.Filter{Rollout: second.Name}); err != nil {
+		return err
+	}
+	if err := d.fleet.Resume(ctx, second.Name); err != nil {
+		return err
+	}
+	if _, err := d.watch(ctx, second.Name, exitIncomplete); err != nil {
+		return err
+	}
+	d.title("audit")
+	for e, err := range d.fleet.Audit(ctx) {
+		if err != nil {
+			return err
+		}
+		if e.Rollout != "" {
+			d.out.sayf("%s  %s  %s  %s", e.By, e.Action, e.Rollout, e.Detail)
+		}
+	}
+	return nil
+}
+
+func (d *demoFleet) title(text string) {
+	d.out.sayf("$ zapi-fleet %s", text)
+}
+
+func (d *demoFleet) start(ctx context.Context, r fleet.Rollout) error {
+	receipt, err := d.fleet.Start(ctx, r)
+	if err == nil {
+		d.out.ordered(r, receipt)
+	}
+	return err
+}
+
+// watch shows a rollout until it rests, which it must do in the way that the demo has prepared.
+func (d *demoFleet) watch(ctx context.Context, name string, want exit) (fleet.Progress, error) {
+	w := watcher{fleet: d.fleet, name: name, out: d.out, engine: new(engine)}
+	last, err := w.watch(ctx, 0)
+	if err != nil {
+		return last, err
+	}
+	if err := w.conclude(last); !errors.Is(err, want) {
+		return last, fmt.Errorf("the demo went wrong: %w instead of %w", err, want)
+	}
+	return last, nil
+}
+
+// check compares what fleet says with what the API has.
+func (d *demoFleet) check(last fleet.Progress) error {
 	inPlace := 0
 	for id := range d.creds {
 		if d.api.Settings(id).Photo.Visibility == zapi.VisibilityContacts {
@@ -140,11 +229,10 @@ func (d *demoFleet) run(ctx context.Context, f *fleet.Fleet, workers int, out *s
 		}
 	}
 	if last.Applied != inPlace || last.Parked != d.parked || last.Applied+last.Parked != last.Total {
-		out.print(fmt.Sprintf("%s applied, but %s in place at the API; %d parked, but %d cannot be applied\n",
-			number(last.Applied), number(inPlace), last.Parked, d.parked))
-		return exit(1)
+		return fmt.Errorf("%s applied, but %s in place at the API; %d parked, but %d cannot be applied",
+			number(last.Applied), number(inPlace), last.Parked, d.parked)
 	}
-	out.print(fmt.Sprintf("all that can be applied is in place at the API: %s of %s\n", number(inPlace), number(last.Total)))
+	d.out.sayf("all that can be applied is in place at the API: %s of %s", number(inPlace), number(last.Total))
 	return nil
 }
 
@@ -153,6 +241,10 @@ func (d *demoFleet) RoundTrip(r *http.Request) (*http.Response, error) {
 	id := strings.Split(r.URL.Path, "/")[2]
 	latency := 50 * time.Millisecond
 	switch d.trouble[id] {
+	case "acme":
+		if d.rotated.Load() {
+			return refusal(r, http.StatusForbidden, http.Header{}), nil
+		}
 	case "slow":
 		latency = 1500 * time.Millisecond
 	case "throttled":

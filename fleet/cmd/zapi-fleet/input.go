@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -36,7 +38,7 @@ func readPolicy(path string) (zapi.Policy, error) {
 }
 
 // phones matches what an error of the YAML library may quote.
-var phones = regexp.MustCompile(`\d{7,}`)
+var phones = regexp.MustCompile(`\+?\(?\d(?:[\s\p{Z}().\-/]*\d){6,}`)
 
 // validName is what [fleet.Target] allows. It is checked here, too, so that nothing is ordered of a file that is wrong.
 var validName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -66,14 +68,62 @@ type credentials map[string]zapi.Credentials
 func (c credentials) Credentials(_ context.Context, t fleet.Target) (zapi.Credentials, error) {
 	creds, ok := c[t.Instance]
 	if !ok {
-		return creds, fleet.ErrNoInstance
+		return creds, fleet.ErrElsewhere // the file may list a part of them
 	}
 	return creds, nil
 }
 
+// credentialsFile resolves instances from a file, which is read again when it has changed.
+type credentialsFile struct {
+	path string
+	say  func(format string, args ...any)
+
+	mu     sync.Mutex
+	creds  credentials
+	looked time.Time
+	stamp  string // of the file that was read
+}
+
+// lookEvery is how often the file is looked at.
+const lookEvery = 2 * time.Second
+
+// Credentials implements [fleet.Resolver]. A file that is wrong changes nothing: it may be half written.
+func (c *credentialsFile) Credentials(ctx context.Context, t fleet.Target) (zapi.Credentials, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.looked) > lookEvery {
+		c.looked = time.Now()
+		if err := c.read(); err != nil {
+			c.say("%s; going on with the credentials that were read before", oneLine(err))
+		}
+	}
+	return c.creds.Credentials(ctx, t)
+}
+
+func (c *credentialsFile) read() error {
+	info, err := os.Stat(c.path)
+	if err != nil {
+		return fmt.Errorf("-credentials: %w", err)
+	}
+	stamp := fmt.Sprint(info.ModTime().UnixNano(), info.Size())
+	if stamp == c.stamp {
+		return nil
+	}
+	first := c.stamp == ""
+	c.stamp = stamp
+	creds, err := readCredentials(c.path)
+	if err != nil {
+		return err
+	}
+	if c.creds = creds; !first {
+		c.say("credentials read again: %s instances", number(len(creds)))
+	}
+	return nil
+}
+
 func readCredentials(path string) (credentials, error) {
 	creds := make(credentials)
-	client, err := zapi.NewClient(zapi.Credentials{InstanceID: "none", Token: "none"}, zapi.WithoutClientToken())
+	api, err := zapi.NewAPI(zapi.WithoutClientToken())
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +133,7 @@ func readCredentials(path string) (credentials, error) {
 			return errors.New("the instance has other credentials on an earlier line")
 		}
 		creds[row[0]] = c
-		_, err := client.ForInstance(c) // checks them
+		_, err := api.Instance(c) // checks them
 		return err
 	})
 	return creds, err

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/zapi-go/zapi/fleet"
 )
 
@@ -29,28 +31,52 @@ type action func(ctx context.Context, out *screen) error
 const needed = "; needed"
 
 var commands = []command{
-	{"demo", "show a rollout to 2,000 instances of a fake API", demo},
-	{"serve", "run an engine that other processes on this machine can use, until interrupted", serve},
+	{"plan", "show what start would do, and how long it would take; orders nothing", plan},
 	{"start", "order a policy for the instances of a file; the same name goes on where it stopped", start},
-	{"work", "apply what is ordered, until interrupted", work},
-	{"watch", "show the progress of a rollout until it is done", watch},
-	{"status", "count instances by account, or list them", status},
-	{"retry", "order parked instances again", retry},
+	{"watch", "show the progress of a rollout until it is done or held", watch},
+	{"pause", "hold a rollout: no more of it is begun", pause},
+	{"resume", "let a rollout go on that a canary, a pause or a halt holds", resume},
 	{"cancel", "take back what has not begun of a rollout", cancel},
+	{"retry", "order parked instances again, or hurry those that wait", retry},
+	{"rollouts", "list the rollouts, newest first", rollouts},
+	{"describe", "show a rollout: its policy, who began it, its counts, why it is held", describe},
+	{"status", "count instances by account, or list them", status},
+	{"show", "show one instance: state, reason, next try, last applied policy", show},
+	{"audit", "list who did what, and when", audit},
+	{"pace", "set the requests per second of an account", pace},
+	{"work", "apply what is ordered, until interrupted", work},
+	{"serve", "run an engine that other processes on this machine can use, until interrupted", serve},
+	{"demo", "show a canary, a resume and a halt with 2,000 instances of a fake API", demo},
+	{"version", "print the version of the program", version},
 }
 
-const notes = `
-Each command describes its flags with -h. All but demo need an engine: -dir for a folder, which one
-process at a time can open, or -url for a server. A token for the server is read from ZAPI_FLEET_TOKEN.
+// Exit codes. Those from 3 on are verdicts about a rollout; see verdict.
+const (
+	exitDone        = 0
+	exitInterrupted = 1
+	exitWrong       = 2
+	exitIncomplete  = 3
+	exitHeld        = 4
+)
 
-The exit code is 0 for success, 1 if the rollout has parked instances or the command was interrupted
-(serve and work: 0, as they have no other end), and 2 if something is missing, wrong or unreachable.
+const notes = `
+Each command describes its flags with -h; with -json it prints one JSON object a line. All but demo and
+version need an engine: -dir for a folder, which one process at a time can open, or -url for a server.
+A token for the server is read from ZAPI_FLEET_TOKEN.
+
+The exit codes of watch:
+  0  everything that the rollout still owns is applied; nothing was cancelled or is missing
+  1  interrupted, or -timeout has passed
+  2  something is missing, wrong or unreachable, or start has not ended
+  3  finished, but some are parked, cancelled or missing, or all were superseded
+  4  held by a canary, a pause or a halt
+The other commands exit with 0, 1 or 2.
 `
 
 func usage() string {
 	var list strings.Builder
 	for _, c := range commands {
-		fmt.Fprintf(&list, "  zapi-fleet %-6s  %s\n", c.name, c.about)
+		fmt.Fprintf(&list, "  zapi-fleet %-8s  %s\n", c.name, c.about)
 	}
 	return "zapi-fleet rolls a privacy policy out to many instances of Z-API.\n\n" + list.String() + notes
 }
@@ -73,15 +99,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var code exit
 	switch {
 	case err == nil:
-		return 0
+		return exitDone
 	case errors.As(err, &code):
 		return int(code)
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		fmt.Fprintln(stderr, "zapi-fleet: interrupted")
-		return 1
+		return exitInterrupted
 	}
 	fmt.Fprintln(stderr, "zapi-fleet: "+oneLine(err))
-	return 2
+	return exitWrong
 }
 
 func dispatch(ctx context.Context, args []string, out *screen) error {
@@ -99,6 +125,7 @@ func dispatch(ctx context.Context, args []string, out *screen) error {
 	}
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
+	flags.BoolVar(&out.json, "json", false, "print one JSON object a line")
 	do := commands[i].define(flags)
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		out.print(fmt.Sprintf("zapi-fleet %s: %s\n\n", name, commands[i].about))
@@ -113,7 +140,7 @@ func dispatch(ctx context.Context, args []string, out *screen) error {
 	}
 	var missing error
 	flags.VisitAll(func(f *flag.Flag) {
-		if strings.HasSuffix(f.Usage, needed) && f.Value.String() == "" {
+		if strings.HasSuffix(f.Usage, needed) && (f.Value.String() == "" || f.Value.String() == "0") {
 			missing = cmp.Or(missing, fmt.Errorf("-%s is needed", f.Name))
 		}
 	})
@@ -131,6 +158,10 @@ func oneLine(err error) string {
 		text += ": write tls://, or accept it with -insecure"
 	case errors.Is(err, fleet.ErrStoreInUse):
 		text += ": reach it with -url, if that process serves"
+	case errors.Is(err, nats.ErrAuthorization) && os.Getenv(tokenVariable) == "":
+		text += ": " + tokenVariable + " is not set; or is -creds wrong?"
+	case errors.Is(err, nats.ErrAuthorization):
+		text += ": is " + tokenVariable + " that of the server?"
 	}
-	return text
+	return escape(text)
 }

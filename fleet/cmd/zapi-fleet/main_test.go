@@ -3,22 +3,22 @@ package main
 import (
 	"bytes"
 	"context"
-	"fmt"
+	"encoding/json"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+	"unicode"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/zapi-go/zapi"
 	"github.com/zapi-go/zapi/fleet"
-	"github.com/zapi-go/zapi/zapitest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -58,7 +58,7 @@ func TestOneLineAndExitCode2(t *testing.T) {
 		{"watch -name r -dir a -url b", "one of -dir and -url is needed"},
 		{"watch -dir " + dir, "-name is needed"},
 		{"watch -name r -dir " + dir + "/missing", "no such file or directory"},
-		{"watch -name r -dir " + dir, "no such rollout"},
+		{"watch -name r -dir " + dir, `no such rollout: "r"; there are none`},
 		{"watch -name r -dir " + used, "in use by another process"},
 		{"watch -name r -url " + nobody, "connecting"},
 		{"watch -name r -url nats://192.0.2.1:4222", "needs TLS: write tls://"},
@@ -67,11 +67,25 @@ func TestOneLineAndExitCode2(t *testing.T) {
 		{"watch -name r -dir " + dir + " -creds x", "-creds and -ca are for -url"},
 		{"watch -name r -replicas 2 -dir " + dir, "must be 1, 3 or 5"},
 		{"cancel -name r -dir " + dir, "no such rollout"},
+		{"pause -name r -dir " + dir, "no such rollout"},
+		{"resume -name r -dir " + dir, "no such rollout"},
+		{"describe -name r -dir " + dir, "no such rollout"},
+		{"status -name r -dir " + dir, "no such rollout"},
+		{"retry -account a -dir " + dir, `no account "a"; there are none`},
+		{"pace -account a -rate 3 -dir " + dir, `no account "a"; there are none`},
+		{"pace -account a -dir " + dir, "-rate is needed"},
+		{"show -instance i -dir " + dir, `no instance "i"; there are none`},
+		{"status -kind lost -dir " + dir, `no kind "lost"; there are none`},
+		{"start -halt 500% -dir " + dir, "must be a share such as 5% or 0.05, or off"},
+		{"start -halt 0 -dir " + dir, "must be a share such as 5% or 0.05, or off"},
+		{"start -name r -canary -1 -policy " + policy + " -targets " + targets + " -dir " + dir, "Canary: must not be negative"},
+		{"plan -name r -policy " + policy + " -targets " + targets + " -credentials missing -dir " + dir, "-credentials: open missing"},
+		{"plan -name r -policy " + policy + " -targets " + targets + " -dir " + dir + "/missing", "no such file or directory"},
 		{"status -state lost -dir " + dir, "must be one of the constants of State"},
 		{"serve", "-dir is needed"},
 		{"serve -dir " + dir, tokenVariable + " is needed"},
 		{"work -dir " + dir, "-credentials is needed"},
-		{"work -credentials missing -dir " + dir, "-credentials: open missing: no such file or directory"},
+		{"work -credentials missing -dir " + dir, "-credentials: stat missing: no such file or directory"},
 		{"work -credentials " + targets + " -dir " + dir, "the first line must name the columns instance, token, clientToken"},
 		{"start -policy " + policy + " -targets " + targets + " -dir " + dir, "-name is needed"},
 		{"start -name r -policy missing -targets " + targets + " -dir " + dir, "-policy: open missing"},
@@ -84,12 +98,13 @@ func TestOneLineAndExitCode2(t *testing.T) {
 		{"start -name r -burst 7 -policy " + policy + " -targets " + targets + " -dir " + dir, "-burst is for -pace"},
 		{"work -credentials " + write(t, "c.csv", "instance,token,clientToken\nI1,a,b\nI1,a,c\n") + " -dir " + dir, "record on line 3: the instance has other credentials"},
 		{"start -name r -pace -1 -policy " + policy + " -targets " + targets + " -dir " + dir, "Pace.PerSecond: must be"},
-		{"work -credentials " + write(t, "c.csv", "instance,token,clientToken\nI1,a,\nI2,,b\n") + " -dir " + dir, "record on line 3: zapi: ForInstance: Token"},
+		{"work -credentials " + write(t, "c.csv", "instance,token,clientToken\nI1,a,\nI2,,b\n") + " -dir " + dir, "record on line 3: zapi: "},
 		{"start -name r -policy " + policy + " -targets " + write(t, "a.csv", "account , instance \na,I1\nb,I1\n") + " -dir " + dir, "record on line 3: the instance has another account on an earlier line"},
 		{"start -name r -policy " + write(t, "p.yaml", "photo: {visibility: ALL}\n---\nphoto: {visibility: NONE}\n") + " -targets " + targets + " -dir " + dir, "must be one document"},
 		{"start -name r -policy " + write(t, "p.json", `{"photo": {"visibility": "ALL"}} {`) + " -targets " + targets + " -dir " + dir, "must be one document"},
 		{"start -name r -policy " + write(t, "p.yaml", "'5544911111111': 1\n'5544911111111': 2\n") + " -targets " + targets + " -dir " + dir, `mapping key "…" already defined`},
-		{"start -name r -policy " + write(t, "p.yaml", "") + " -targets " + targets + " -dir " + dir, "must set something"},
+		{"start -name r -policy " + write(t, "p.yaml", "'+55 44 91111-1111': 1\n'+55 44 91111-1111': 2\n") + " -targets " + targets + " -dir " + dir, `mapping key "…" already defined`},
+		{"start -name r -policy " + write(t, "p.yaml", "") + " -targets " + targets + " -dir " + dir, "must name at least one setting"},
 		{"start -name r -policy " + write(t, "p.yaml", "foto: {}") + " -targets " + targets + " -dir " + dir, "foto"},
 	} {
 		t.Run(row.args, func(t *testing.T) {
@@ -99,8 +114,16 @@ func TestOneLineAndExitCode2(t *testing.T) {
 			assert.True(t, strings.HasPrefix(stderr.String(), "zapi-fleet: "))
 			assert.Equal(t, 1, strings.Count(stderr.String(), "\n"), stderr.String())
 			assert.Empty(t, stdout.String())
+			assert.NotContains(t, stderr.String(), "1111")
 		})
 	}
+}
+
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	var stdout, stderr bytes.Buffer
+	assert.Zero(t, run(t.Context(), []string{"version"}, &stdout, &stderr))
+	assert.Equal(t, programVersion()+"\n", stdout.String())
 }
 
 func TestHelp(t *testing.T) {
@@ -112,109 +135,123 @@ func TestHelp(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		assert.Zero(t, run(t.Context(), []string{command.name, "-h"}, &stdout, &stderr))
 		assert.Contains(t, stdout.String(), command.about)
-		assert.Contains(t, stdout.String(), "\n  -")
+		assert.Contains(t, stdout.String(), "\n  -json")
 		assert.Empty(t, stderr.String())
 	}
-}
-
-// buffer is a bytes.Buffer for two goroutines.
-type buffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-// A node, a worker and a caller, each as the program runs it.
-func TestServeStartWorkWatch(t *testing.T) {
-	t.Setenv(tokenVariable, "a token of the test")
-	api := zapitest.NewServer()
-	defer api.Close()
-	targets, creds := "\ufeffaccount,instance\r\n\r\n", "token,clientToken,instance\n"
-	for i := range 20 {
-		c := api.AddInstance()
-		targets += fmt.Sprintf("acme%d,%s\n", i%2, c.InstanceID)
-		if i > 0 { // the first is not known
-			creds += fmt.Sprintf("%s,%s,%s\n", c.Token, c.ClientToken, c.InstanceID)
-		}
-	}
-	targetsFile, credsFile := write(t, "targets.csv", targets), write(t, "creds.csv", creds)
-	policyFile := write(t, "policy.yaml", "photo: {visibility: CONTACTS}\nonline: SAME_LAST_SEEN\n")
-	dir := filepath.Join(t.TempDir(), "store")
-
-	// background runs a command until the test ends.
-	background := func(args ...string) *buffer {
-		ctx, cancel := context.WithCancel(context.Background())
-		var out buffer
-		done := make(chan int)
-		go func() { done <- run(ctx, args, &out, &out) }()
-		t.Cleanup(func() {
-			cancel()
-			assert.Zero(t, <-done, out.String())
-		})
-		return &out
-	}
-	do := func(code int, args ...string) string {
-		var out bytes.Buffer
-		require.Equal(t, code, run(t.Context(), args, &out, &out), out.String())
-		return out.String()
-	}
-
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := listener.Addr().String()
-	require.NoError(t, listener.Close())
-	served := background("serve", "-dir", dir, "-listen", address)
-	require.Eventually(t, func() bool { return strings.Contains(served.String(), "serving") }, 10*time.Second, 10*time.Millisecond)
-	url := "nats://" + address
-
-	out := do(0, "start", "-url", url, "-name", "a", "-policy", policyFile, "-targets", targetsFile, "-pace", "1000")
-	assert.Equal(t, "a: 20 ordered, 0 resumed, 0 superseded\n", out)
-	assert.Contains(t, do(0, "status", "-url", url), "acme0       10")
-	background("work", "-url", url, "-credentials", credsFile, "-base-url", api.URL())
-	out = do(1, "watch", "-url", url, "-name", "a")
-	assert.Contains(t, out, "100 %")
-	assert.Contains(t, out, "20 of 20")
-	assert.Contains(t, out, "no instance 1")
-	assert.Contains(t, do(0, "status", "-url", url, "-list", "-state", "parked"), "no instance")
-	assert.Equal(t, "1 ordered again\n", do(0, "retry", "-url", url, "-kind", "no instance"))
-	do(1, "watch", "-url", url, "-name", "a")
-	assert.Equal(t, "0 taken back\n", do(0, "cancel", "-url", url, "-name", "a"))
-	for _, line := range strings.Split(strings.TrimSpace(targets), "\n")[3:] {
-		_, id, _ := strings.Cut(line, ",")
-		assert.Equal(t, zapi.VisibilityContacts, api.Settings(id).Photo.Visibility)
-		assert.Equal(t, zapi.OnlineSameAsLastSeen, api.Settings(id).Online)
-	}
-	t.Setenv(tokenVariable, "wrong")
-	assert.Contains(t, do(2, "watch", "-url", url, "-name", "a"), "Authorization Violation")
-}
-
-func TestDemo(t *testing.T) {
-	t.Parallel()
-	if testing.Short() {
-		t.Skip("takes 15 seconds")
-	}
-	var stdout, stderr bytes.Buffer
-	assert.Zero(t, run(t.Context(), []string{"demo"}, &stdout, &stderr), stderr.String())
-	assert.Contains(t, stdout.String(), "unauthorized 6, not found 3")
-	assert.Contains(t, stdout.String(), "all that can be applied is in place at the API: 1,991 of 2,000")
-	lines := strings.Count(stdout.String(), "2026-11  ")
-	assert.True(t, lines >= 2 && lines <= 10, "%d lines", lines)
 }
 
 func TestProgressLine(t *testing.T) {
 	t.Parallel()
 	p := fleet.Progress{Total: 2000, Pending: 370, Applying: 61, Waiting: 9, Applied: 1556, Parked: 4, PerSecond: 196, Left: 2 * time.Second}
-	assert.Equal(t, "███████████████████████░░░░░░░  78 %   1,560 of 2,000   196/s   2s left   applying 61   waiting 9   parked 4", progressLine(p))
-	assert.Equal(t, "░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░  0 %   0 of 0   0/s", progressLine(fleet.Progress{}))
+	all := []string{"3 workers", "rate limited 9, tried again until 03:12:00"}
+	for _, row := range []struct {
+		name    string
+		p       fleet.Progress
+		remarks []string
+		columns int
+		want    string
+	}{
+		{"wide", p, all, 1000, "███████████████░░░░░  r  77 %   1,560 of 2,000   parked 4   waiting 9   applying 61   196/s   2s left   3 workers   rate limited 9, tried again until 03:12:00"},
+		{"80 columns", p, all, 80, "r  77 %   1,560 of 2,000   parked 4   waiting 9   applying 61   196/s   2s left"},
+		{"40 columns", p, all, 40, "r  77 %   1,560 of 2,000   parked 4"},
+		{"nothing", fleet.Progress{}, nil, 1000, "░░░░░░░░░░░░░░░░░░░░  r  0 %   0 of 0"},
+		{"held", fleet.Progress{Total: 10, Applied: 5, Pending: 5, Held: "paused"}, nil, 40, "r  50 %   5 of 10   paused"},
+		{"cancelled", fleet.Progress{Total: 600, Cancelled: 600}, nil, 60, "░░░░░░░░░░░░░░░░░░░░  r  0 %   600 of 600   cancelled 600"},
+		{"ordering", fleet.Progress{Total: 71, Pending: 71, Ordering: true}, nil, 60, "r  ordering: 71 so far"},
+		{"written by anybody", fleet.Progress{Total: 1, Pending: 1, Held: "\x1b[2J\u202e"}, nil, 1000, `░░░░░░░░░░░░░░░░░░░░  r  0 %   0 of 1   \x1b[2J\u202e`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			assert.Equal(t, row.want, progressLine("r", row.p, row.remarks, row.columns))
+		})
+	}
+}
+
+// The verdict on a rollout, in the words of -json and as an exit code.
+func TestVerdict(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name    string
+		p       fleet.Progress
+		outcome string
+		code    exit
+	}{
+		{"all applied", fleet.Progress{Total: 2, Applied: 2}, applied, 0},
+		{"some superseded", fleet.Progress{Total: 2, Applied: 1, Superseded: 1}, applied, 0},
+		{"all superseded", fleet.Progress{Total: 2, Superseded: 2}, incomplete, 3},
+		{"parked", fleet.Progress{Total: 2, Applied: 1, Parked: 1}, incomplete, 3},
+		{"cancelled", fleet.Progress{Total: 2, Applied: 1, Cancelled: 1}, incomplete, 3},
+		{"missing", fleet.Progress{Total: 2, Applied: 1, Missing: 1}, incomplete, 3},
+		{"held", fleet.Progress{Total: 2, Applied: 1, Pending: 1, Held: "paused"}, held, 4},
+		{"running", fleet.Progress{Total: 2, Applied: 1, Waiting: 1}, running, 1},
+		{"ordering", fleet.Progress{Total: 2, Pending: 2, Ordering: true, Held: "canary"}, ordering, 2},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			outcome, code := verdict(row.p)
+			assert.Equal(t, row.outcome, outcome)
+			assert.Equal(t, row.code, code)
+		})
+	}
+}
+
+// What anybody wrote into the store cannot control a terminal, in text or in JSON.
+func TestEscape(t *testing.T) {
+	t.Parallel()
+	const evil = "a\x1b[31m\nb\u009b\u202e\t\x7fé"
+	assert.Equal(t, `a\x1b[31m\nb\u009b\u202e\t\x7fé`, escape(evil))
+	var text bytes.Buffer
+	out := newScreen(&text)
+	out.sayf("%s", evil)
+	out.table(0, [][]string{{evil, "x"}})
+	out.json = true
+	out.object(fields{"kind": evil})
+	assert.NotContains(t, strings.ReplaceAll(text.String(), "\n", ""), "\x1b")
+	assert.Equal(t, 3, strings.Count(text.String(), "\n"))
+	for _, r := range strings.ReplaceAll(text.String(), "\n", "") {
+		assert.True(t, unicode.IsPrint(r), "%q", r)
+	}
+	var object map[string]string
+	_, line, _ := strings.Cut(text.String(), "{")
+	require.NoError(t, json.Unmarshal([]byte("{"+line), &object))
+	assert.Equal(t, evil, object["kind"])
+}
+
+// Serve says at once that it cannot write, and gives up after a minute.
+func TestGuard(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name  string
+		fails func(since time.Duration) bool
+		want  string
+		err   bool
+	}{
+		{"never", func(time.Duration) bool { return false }, "", false},
+		{"for a while", func(d time.Duration) bool { return d > time.Minute && d < 90*time.Second }, "the engine cannot work: disk full\nthe engine can write again\n", false},
+		{"for ever", func(d time.Duration) bool { return d > time.Minute }, "the engine cannot work: disk full\n", true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var text bytes.Buffer
+				began := time.Now()
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+				defer cancel()
+				err := guard(ctx, newScreen(&text), func(context.Context) error {
+					if row.fails(time.Since(began)) {
+						return errors.New("disk full")
+					}
+					return nil
+				})
+				assert.Equal(t, row.want, text.String())
+				assert.Equal(t, row.err, err != nil)
+				if row.err {
+					assert.ErrorContains(t, err, "disk full")
+					assert.Equal(t, 2*time.Minute+probeEvery, time.Since(began))
+				}
+			})
+		})
+	}
+	assert.NoError(t, writes(t.TempDir()))
+	assert.Error(t, writes(filepath.Join(t.TempDir(), "missing")))
 }

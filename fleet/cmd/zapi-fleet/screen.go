@@ -1,151 +1,138 @@
 package main
 
 import (
-	"cmp"
-	"context"
+	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"text/tabwriter"
-	"time"
+	"unicode"
 
 	"golang.org/x/term"
-
-	"github.com/zapi-go/zapi/fleet"
 )
 
-// screen is where commands show what they do.
+// screen is where commands show what they do. It is safe for concurrent use.
 type screen struct {
+	mu       sync.Mutex
 	w        io.Writer
 	terminal bool
+	json     bool
 }
 
 func newScreen(w io.Writer) *screen {
 	file, ok := w.(*os.File)
-	return &screen{w, ok && term.IsTerminal(int(file.Fd()))}
+	return &screen{w: w, terminal: ok && term.IsTerminal(int(file.Fd()))}
 }
 
-func (s *screen) print(text string) { fmt.Fprint(s.w, text) }
+// width returns the columns of the terminal, or many.
+func (s *screen) width() int {
+	if file, ok := s.w.(*os.File); ok && s.terminal {
+		if columns, _, err := term.GetSize(int(file.Fd())); err == nil {
+			return max(columns, 40)
+		}
+	}
+	return 1000
+}
 
-// plainEvery is the time between two lines where the output is no terminal.
-const plainEvery = 5 * time.Second
+func (s *screen) print(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprint(s.w, text)
+}
 
-// follow shows the progress of a rollout until it is done: on a terminal in one line that changes, elsewhere in a line every
-// few seconds.
-func (s *screen) follow(ctx context.Context, f *fleet.Fleet, name string) (last fleet.Progress, err error) {
-	var shown time.Time
-	width := 0
-	for p, err := range f.Watch(ctx, name) {
+// say prints a line, or with -json the fields of values.
+func (s *screen) say(text string, values ...any) {
+	if s.json {
+		s.object(values...)
+		return
+	}
+	s.print(escape(text) + "\n")
+}
+
+// sayf is say with a text only.
+func (s *screen) sayf(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	s.say(text, fields{"message": text})
+}
+
+// fields are members of an object.
+type fields map[string]any
+
+// object prints the members of all values as one object. Of two with the same name, the first stays.
+func (s *screen) object(values ...any) {
+	all := make(map[string]json.RawMessage)
+	for _, value := range values {
+		data, err := json.Marshal(value)
+		members := make(map[string]json.RawMessage)
+		if err == nil {
+			err = json.Unmarshal(data, &members)
+		}
 		if err != nil {
-			if s.terminal {
-				s.print("\n")
+			members["error"] = json.RawMessage(strconv.Quote(err.Error()))
+		}
+		for name, member := range members {
+			if _, taken := all[name]; !taken {
+				all[name] = member
 			}
-			return last, err
 		}
-		last = p
-		line := name + "  " + progressLine(p)
+	}
+	data, _ := json.Marshal(all)
+	s.print(escapeJSON(string(data)) + "\n")
+}
+
+// table prints rows in columns. Cells are escaped, as anybody may have written them.
+func (s *screen) table(flags uint, rows [][]string) {
+	var text strings.Builder
+	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', flags)
+	for _, row := range rows {
+		for i, cell := range row {
+			if i > 0 {
+				fmt.Fprint(t, "\t")
+			}
+			if flags == alignRight && i == len(row)-1 {
+				fmt.Fprint(t, "  ") // it is at the left
+			}
+			fmt.Fprint(t, escape(cell))
+		}
+		fmt.Fprintln(t)
+	}
+	_ = t.Flush() // a Builder takes all
+	for line := range strings.Lines(text.String()) {
+		s.print(strings.TrimRight(line, " \n") + "\n")
+	}
+}
+
+// escape writes what is not printable as Go does, so that nothing that was stored can control the terminal or make lines.
+func escape(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			quoted := strconv.QuoteRune(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		}
+	}
+	return b.String()
+}
+
+// escapeJSON does the same in JSON, which leaves some of it as it is.
+func escapeJSON(text string) string {
+	var b strings.Builder
+	for _, r := range text {
 		switch {
-		case s.terminal:
-			width = max(width, len([]rune(line)))
-			fmt.Fprintf(s.w, "\r%-*s", width, line)
-		case p.Done() || time.Since(shown) >= plainEvery:
-			shown = time.Now()
-			s.print(line + "\n")
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		case r <= 0xFFFF:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			b.WriteRune(unicode.ReplacementChar)
 		}
 	}
-	if s.terminal {
-		s.print("\n")
-	}
-	return last, nil
-}
-
-// progressLine is the progress as a bar and numbers.
-func progressLine(p fleet.Progress) string {
-	const width = 30
-	settled := p.Applied + p.Parked + p.Superseded
-	share := 0.0
-	if p.Total > 0 {
-		share = float64(settled) / float64(p.Total)
-	}
-	full := int(share * width)
-	parts := []string{
-		strings.Repeat("█", full) + strings.Repeat("░", width-full) + fmt.Sprintf("  %d %%", int(share*100)),
-		number(settled) + " of " + number(p.Total),
-		fmt.Sprintf("%.0f/s", p.PerSecond),
-	}
-	if p.Left > 0 {
-		parts = append(parts, p.Left.String()+" left")
-	}
-	for _, count := range []struct {
-		name string
-		n    int
-	}{{"applying", p.Applying}, {"waiting", p.Waiting}, {"parked", p.Parked}, {"superseded", p.Superseded}} {
-		if count.n > 0 {
-			parts = append(parts, count.name+" "+number(count.n))
-		}
-	}
-	return strings.Join(parts, "   ")
-}
-
-// table counts instances by account.
-func (s *screen) table(ctx context.Context, f *fleet.Fleet, q fleet.Filter) error {
-	type row struct {
-		states map[fleet.State]int
-		kinds  map[string]int
-	}
-	rows := make(map[string]row)
-	for status, err := range f.Statuses(ctx, q) {
-		if err != nil {
-			return err
-		}
-		r, ok := rows[status.Account]
-		if !ok {
-			r = row{make(map[fleet.State]int), make(map[string]int)}
-			rows[status.Account] = r
-		}
-		r.states[status.State]++
-		if status.Kind != "" {
-			r.kinds[status.Kind]++
-		}
-	}
-	t := tabwriter.NewWriter(s.w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "ACCOUNT\tPENDING\tAPPLYING\tAPPLIED\tWAITING\tPARKED\tSUPERSEDED\t  REASONS")
-	for _, account := range slices.Sorted(maps.Keys(rows)) {
-		r := rows[account]
-		fmt.Fprintf(t, "%s\t", account)
-		for _, state := range []fleet.State{fleet.Pending, fleet.Applying, fleet.Applied, fleet.Waiting, fleet.Parked, fleet.Superseded} {
-			fmt.Fprintf(t, "%s\t", number(r.states[state]))
-		}
-		kinds := slices.SortedFunc(maps.Keys(r.kinds), func(a, b string) int {
-			return cmp.Or(cmp.Compare(r.kinds[b], r.kinds[a]), cmp.Compare(a, b))
-		})
-		for i, kind := range kinds {
-			kinds[i] = kind + " " + number(r.kinds[kind])
-		}
-		fmt.Fprintln(t, "  "+strings.Join(kinds, ", "))
-	}
-	return t.Flush()
-}
-
-// list shows one instance per line.
-func (s *screen) list(ctx context.Context, f *fleet.Fleet, q fleet.Filter) error {
-	t := tabwriter.NewWriter(s.w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "ACCOUNT\tINSTANCE\tROLLOUT\tSTATE\tATTEMPTS\tAT\tREASON")
-	for status, err := range f.Statuses(ctx, q) {
-		if err != nil {
-			return err
-		}
-		reason := status.Kind
-		if status.Error != "" {
-			reason += ": " + status.Error
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", status.Account, status.Instance, status.Rollout, status.State,
-			status.Attempts, status.At.UTC().Format(time.RFC3339), reason)
-	}
-	return t.Flush()
+	return b.String()
 }
 
 // number writes 12,345.
@@ -155,4 +142,18 @@ func number(n int) string {
 		text = text[:i] + "," + text[i:]
 	}
 	return text
+}
+
+// few joins up to ten names.
+func few(names []string) string {
+	const most = 10
+	if len(names) == 0 {
+		return "there are none"
+	}
+	more := ""
+	if len(names) > most {
+		more = fmt.Sprintf(" and %s more", number(len(names)-most))
+		names = names[:most]
+	}
+	return "there are " + strings.Join(names, ", ") + more
 }

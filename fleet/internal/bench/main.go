@@ -108,7 +108,7 @@ func targets(n int) iter.Seq[fleet.Target] {
 
 // plainLoop returns the instances per second of an errgroup over Apply.
 func plainLoop(n, inFlight int, latency time.Duration) (float64, error) {
-	base, err := zapi.NewClient(credentials("base"), zapi.WithTransport(network(latency)), zapi.WithRetry(zapi.RetryPolicy{}))
+	api, err := zapi.NewAPI(zapi.WithTransport(network(latency)), zapi.WithRetry(zapi.RetryPolicy{}))
 	if err != nil {
 		return 0, err
 	}
@@ -117,7 +117,7 @@ func plainLoop(n, inFlight int, latency time.Duration) (float64, error) {
 	begun := time.Now()
 	for target := range targets(n) {
 		group.Go(func() error {
-			client, err := base.ForInstance(credentials(target.Instance))
+			client, err := api.Instance(credentials(target.Instance))
 			if err != nil {
 				return err
 			}
