@@ -232,8 +232,8 @@ func parseObject(data []byte) (m members, repeated []string, err error) {
 	return m, repeated, nil
 }
 
-// readBody reads at most [maxResponseBody] bytes. The error is nil only if the body ended within that limit. size is the
-// Content-Length, which may be wrong or -1.
+// readBody returns a body of at most [maxResponseBody] bytes. If the body does not end within that limit, it returns an error
+// and no part of the body. size is the Content-Length, which may be wrong or -1.
 func readBody(body io.Reader, size int64) ([]byte, error) {
 	if size < 0 {
 		size = bytes.MinRead

@@ -123,7 +123,7 @@ func (t secretTransport) conceal(resp *http.Response, req *http.Request, redacto
 	switch {
 	case body.err != nil && !isBadContent(body.err):
 		t.closer.failed(req.Context())
-		body.text, body.err = nil, networkError{redactor.withoutSecrets(body.err)}
+		body.err = networkError{redactor.withoutSecrets(body.err)}
 	case len(body.text) > 0 && !slices.Contains([]string{"", "identity"}, strings.ToLower(strings.Join(resp.Header["Content-Encoding"], ","))):
 		body.text, body.err = nil, errEncoded // it cannot be redacted
 	}
