@@ -66,8 +66,10 @@ func (s *JetStream) newReader(ctx context.Context, t Table) (*reader, error) {
 	}
 	state := stream.CachedInfo().State
 	r := &reader{subject: layout[t].subject, last: state.LastSeq, isCurrent: state.Msgs == 0}
+	attempt, cancel := context.WithTimeout(ctx, patience) // a leader that hangs does not answer, and its request is lost
 	// Without MaxResetAttempts it waits for ever for an engine that is away.
-	r.consumer, err = stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{InactiveThreshold: 30 * time.Second, MaxResetAttempts: 2})
+	r.consumer, err = stream.OrderedConsumer(attempt, jetstream.OrderedConsumerConfig{InactiveThreshold: 30 * time.Second, MaxResetAttempts: 2})
+	cancel()
 	if err != nil {
 		return nil, err
 	}
