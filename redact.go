@@ -24,27 +24,20 @@ const (
 	minSecret = 6 // bytes; a shorter secret is taken for a test value, as redacting it would mangle every text
 )
 
-// A redactor redacts the secrets of one instance, in every form in which a server may quote them.
-type redactor struct {
-	forms []string          // the longest first, as one may contain another
-	masks *strings.Replacer // replaces each form in one pass, so that many of them do not copy a text many times
-}
+// A redactor lists the secrets to redact, in every form in which a server may quote them, the longest first, as one may
+// contain another.
+type redactor []string
 
 // newRedactor leaves out what could be part of a phone: redacting it would change the contacts of a list.
 func newRedactor(secrets ...string) redactor {
-	var forms []string
+	var r redactor
 	for _, secret := range secrets {
 		if len(secret) >= minSecret && (len(secret) > maxPhoneDigits || !allDigits(secret)) {
-			forms = appendEncoded(forms, secret, 2)
+			r = appendEncoded(r, secret, 2)
 		}
 	}
-	slices.SortFunc(forms, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
-	forms = slices.Clip(slices.Compact(forms))
-	masks := make([]string, 0, 2*len(forms))
-	for _, form := range forms {
-		masks = append(masks, form, mask)
-	}
-	return redactor{forms, strings.NewReplacer(masks...)}
+	slices.SortFunc(r, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
+	return slices.Compact(r)
 }
 
 // plain matches what every encoder leaves as it is. Nearly all secrets are plain, and are then listed once.
@@ -52,17 +45,17 @@ var plain = regexp.MustCompile(`^[A-Za-z0-9_-]*$`)
 
 // appendEncoded appends text as it is and as encoders write it, up to depth encodings inside each other, such as a URL in
 // JSON.
-func appendEncoded(forms []string, text string, depth int) []string {
-	forms = append(forms, text)
+func appendEncoded(r redactor, text string, depth int) redactor {
+	r = append(r, text)
 	if depth == 0 || plain.MatchString(text) {
-		return forms
+		return r
 	}
 	for _, encode := range encoders {
 		if encoded := encode(text); encoded != text {
-			forms = appendEncoded(forms, encoded, depth-1)
+			r = appendEncoded(r, encoded, depth-1)
 		}
 	}
-	return forms
+	return r
 }
 
 // encoders are those of URLs, HTML and JSON. Each is there in the forms that differ between languages.
@@ -95,23 +88,33 @@ func encodeJSON(text string) string {
 
 // in reports whether text quotes a secret.
 func (r redactor) in(text string) bool {
-	return slices.ContainsFunc(r.forms, func(form string) bool { return strings.Contains(text, form) })
+	return slices.ContainsFunc(r, func(secret string) bool { return strings.Contains(text, secret) })
+}
+
+// inBytes is in for bytes, which it does not copy.
+func (r redactor) inBytes(text []byte) bool {
+	return slices.ContainsFunc(r, func(secret string) bool { return bytes.Contains(text, []byte(secret)) })
 }
 
 // redact returns text with a mask in place of each secret.
 func (r redactor) redact(text string) string {
-	if !r.in(text) {
-		return text // as nearly always, and faster than a look for all at once
+	for _, secret := range r {
+		text = strings.ReplaceAll(text, secret, mask)
 	}
-	return r.masks.Replace(text)
+	return text
 }
 
-// redactBody is redact for a body, which it copies only if it quotes a secret.
+// redactBody is redact for a body, which it copies only if it quotes a secret, and only once, however many forms of a secret
+// it quotes.
 func (r redactor) redactBody(body []byte) []byte {
-	if !slices.ContainsFunc(r.forms, func(form string) bool { return bytes.Contains(body, []byte(form)) }) {
+	if !r.inBytes(body) {
 		return body
 	}
-	return []byte(r.masks.Replace(string(body)))
+	masks := make([]string, 0, 2*len(r))
+	for _, secret := range r {
+		masks = append(masks, secret, mask)
+	}
+	return []byte(strings.NewReplacer(masks...).Replace(string(body)))
 }
 
 // redactHeader returns header without secrets in its values. It is header itself if nothing has to change, as is usual.

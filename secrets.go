@@ -211,5 +211,5 @@ func (c quietContext) Value(key any) any {
 
 // inCertificates reports whether a certificate of the server quotes a secret.
 func inCertificates(state tls.ConnectionState, redactor redactor) bool {
-	return slices.ContainsFunc(state.PeerCertificates, func(c *x509.Certificate) bool { return redactor.in(string(c.Raw)) })
+	return slices.ContainsFunc(state.PeerCertificates, func(c *x509.Certificate) bool { return redactor.inBytes(c.Raw) })
 }
