@@ -18,13 +18,13 @@ import (
 	"github.com/zapi-go/zapi"
 )
 
-// No goroutine outlives the tests; that includes those of ten thousand calls that were cut off.
+// No goroutine outlives the tests; that includes those of thousands of calls that were cut off.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // Thousands of calls that their deadlines cut off, before, amid and behind the response, leave nothing behind.
 func TestShortDeadlinesLeaveNothingBehind(t *testing.T) {
 	t.Parallel()
-	const callers, callsEach = 50, 200
+	const callers, callsEach = 50, 60
 	var requests atomic.Int32
 	var calm atomic.Bool
 	var mu sync.Mutex
