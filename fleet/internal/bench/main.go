@@ -87,7 +87,7 @@ func (n network) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func credentials(id string) zapi.Credentials {
-	return zapi.Credentials{InstanceID: id, Token: "token", ClientToken: "client-token"}
+	return zapi.Credentials{InstanceID: id, Token: "T0123456789", ClientToken: "F0123456789"}
 }
 
 type resolver struct{}
