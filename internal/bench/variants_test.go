@@ -43,7 +43,7 @@ type variant struct {
 	build func(baseURL string, transport http.RoundTripper) call
 }
 
-// variants are in the order in which they run; benchstat compares with the first.
+// variants are compared with the last one, zapi.
 var variants = []variant{
 	{"handwritten", newHandwritten},
 	{"resty", newResty},
