@@ -183,6 +183,7 @@ func TestNetworkErrorsKeepTheirType(t *testing.T) {
 	var opErr *net.OpError
 	require.ErrorAs(t, err, &opErr)
 	assert.Equal(t, "dial", opErr.Op)
+	assert.Equal(t, "connection refused", zapi.Kind(err), "on every system")
 }
 
 // Every method goes through do: it is retried, sends the same each time, and its errors name the route.

@@ -12,7 +12,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,6 +120,14 @@ func TestLogLevelsAndCancel(t *testing.T) {
 	assert.EqualValues(t, 0, canceled[0]["attempts"])
 }
 
+// A windowsError is like the numbers of Windows, which words their texts in the language of the user.
+type windowsError uintptr
+
+func (windowsError) Error() string { return "Es konnte keine Verbindung hergestellt werden" }
+
+// system returns an error of the operating system as Unix and plan9 word it.
+func system(text string) error { return &net.OpError{Op: "dial", Err: errors.New(text)} }
+
 func TestFailureNames(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -129,8 +136,13 @@ func TestFailureNames(t *testing.T) {
 		want string
 	}{
 		{"DNS", failing(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "api.z-api.io", IsNotFound: true}}), "DNS"},
-		{"refused", failing(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}), "connection refused"},
-		{"reset", failing(&net.OpError{Op: "read", Err: syscall.ECONNRESET}), "connection reset"},
+		{"refused", failing(system("connect: connection refused")), "connection refused"},
+		{"reset", failing(system("read: connection reset by peer")), "connection reset"},
+		{"reset while writing", failing(system("write: broken pipe")), "connection reset"},
+		{"refused on Windows", failing(&net.OpError{Op: "dial", Err: windowsError(10061)}), "connection refused"},
+		{"reset on Windows", failing(&net.OpError{Op: "read", Err: windowsError(10054)}), "connection reset"},
+		{"aborted on Windows", failing(&net.OpError{Op: "read", Err: windowsError(10053)}), "connection reset"},
+		{"another error on Windows", failing(&net.OpError{Op: "read", Err: windowsError(10055)}), "no response"},
 		{"closed before a response", failing(io.EOF), "connection closed"},
 		{"closed within a body", cut, "connection closed"},
 		{"certificate", failing(&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}), "TLS"},

@@ -380,7 +380,7 @@ func TestPolicyYAML(t *testing.T) {
 		want  string
 	}{
 		{"unknown key", map[string]any{"lastseen": "ALL"}, nil, "zapi: policy: lastseen: is unknown; the keys are lastSeen, photo, description, groupAdd, online, readReceipts, messageDuration"},
-		{"phone as a number", map[string]any{"photo": map[string]any{"visibility": "CONTACT_BLACKLIST", "except": []any{5544911111111.0}}}, nil, "zapi: policy: photo.except: must be a list of phones, each a string"},
+		{"phone as a number", map[string]any{"photo": map[string]any{"visibility": "CONTACT_BLACKLIST", "except": []any{int64(5544911111111)}}}, nil, "zapi: policy: photo.except: must be a list of phones, each a string"},
 		{"key that is no string", map[any]any{1: "ALL"}, nil, "zapi: policy: must hold only what JSON can hold, with strings as keys"},
 		{"list", []any{}, nil, "zapi: policy: must be an object"},
 		{"what the library refuses", nil, broken, "line 3: did not find expected key"},

@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,8 +36,8 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		again bool
 		why   string
 	}{
-		{"refused", failing(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}), true, "nothing was sent"},
-		{"reset", failing(&net.OpError{Op: "read", Err: syscall.ECONNRESET}), true, "setting a value twice does no harm"},
+		{"refused", failing(system("connect: connection refused")), true, "nothing was sent"},
+		{"reset", failing(system("read: connection reset by peer")), true, "setting a value twice does no harm"},
 		{"closed by the server", failing(io.EOF), true, "an idle connection that the server just closed"},
 		{"closed by a server of HTTP/2", failing(errors.New(`http2: server sent GOAWAY and closed the connection; LastStreamID=1, ErrCode=NO_ERROR, debug=""`)), true, "it is an error of the network"},
 		{"truncated", cut, true, "the response may have said success"},
