@@ -119,6 +119,19 @@ func TestNodeHangs(t *testing.T) {
 	}
 }
 
+// A rollout is started and reported while a node hangs, whichever part of the engine that node leads.
+func TestStartWhileNodeHangs(t *testing.T) {
+	s := newScene(t, 3, 2, 100, "acme")
+	for _, n := range s.nodes {
+		n.hang()
+		s.inFlight += 2 * calls
+		s.finish(s.order(s.targets))
+		n.goOn()
+		time.Sleep(2 * time.Second) // it catches up before the next one hangs
+	}
+	s.check()
+}
+
 // A store is lost, cut short as after a power loss, or replaced by an older copy while the server is down amid a rollout.
 func TestStoreDamaged(t *testing.T) {
 	t.Parallel()
