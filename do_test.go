@@ -566,6 +566,10 @@ func TestDoOperation(t *testing.T) {
 		{"a transport that quotes the URL", func(r *http.Request) (*http.Response, error) {
 			return nil, fmt.Errorf("GET %s giving up after 5 attempts: %w", r.URL, &url.Error{Op: "Get", URL: r.URL.Path, Err: io.EOF})
 		}},
+		{"a body whose error quotes the URL", func(r *http.Request) (*http.Response, error) {
+			body := readerFunc(func([]byte) (int, error) { return 0, fmt.Errorf("body of %s: %w", r.URL, io.ErrUnexpectedEOF) })
+			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(body), Request: r}, nil
+		}},
 		{"a mock that knows another URL", func(r *http.Request) (*http.Response, error) {
 			return httpmock.NewMockTransport().RoundTrip(r)
 		}},

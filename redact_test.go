@@ -505,6 +505,41 @@ func TestEncodedSecretsAreRedacted(t *testing.T) {
 	}
 }
 
+// JSON may escape letters and digits, too. The texts that a program reads are redacted once more, after they were decoded.
+func TestEscapedTextsAreRedacted(t *testing.T) {
+	t.Parallel()
+	var escaped strings.Builder
+	for _, c := range []byte(creds.Token) {
+		fmt.Fprintf(&escaped, `\u%04x`, c)
+	}
+	const want = "Token [REDACTED] not allowed"
+	text := `"Token ` + escaped.String() + ` not allowed"`
+	apiErr := func(t *testing.T, body string) *zapi.APIError {
+		t.Helper()
+		var apiErr *zapi.APIError
+		require.ErrorAs(t, setOnline(t.Context(), newClient(t, responding(400, body))), &apiErr)
+		return apiErr
+	}
+	tests := []struct {
+		name string
+		read func(*testing.T) string
+	}{
+		{"code", func(t *testing.T) string { return apiErr(t, `{"error":`+text+`}`).Code }},
+		{"message", func(t *testing.T) string { return apiErr(t, `{"message":`+text+`}`).Message }},
+		{"reason of a status", func(t *testing.T) string {
+			status, err := newClient(t, responding(200, `{"connected":false,"error":`+text+`}`)).Status(t.Context())
+			require.NoError(t, err)
+			return status.Reason
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			assert.Equal(t, want, tt.read(t))
+		})
+	}
+}
+
 // Redaction runs outside every timeout, so a server must not be able to make it slow or large.
 func TestRedactionAllocatesLittle(t *testing.T) {
 	skipUnderRace(t)
