@@ -69,6 +69,10 @@ func causeErrors(t *testing.T) []string {
 		zapi.WithBaseURL("https://api.example.com/MY-TOKEN"),
 		zapi.WithBaseURL("https://api.example.com/instances/MY-ID/token/MY-TOKEN"),
 		zapi.WithTimeout(30),
+		zapi.WithLogger(nil), zapi.WithTimeout(-1), zapi.WithRetry(zapi.RetryPolicy{MinWait: 2, MaxWait: 1}), zapi.WithUserAgent(""),
+		zapi.WithMiddleware(func(http.RoundTripper) http.RoundTripper { return nil }),
+		zapi.WithBaseURL("api.example.com"), zapi.WithBaseURL("https://a]"), zapi.WithBaseURL("https://me@api.example.com"),
+		zapi.WithBaseURL("ftp://api.example.com"), zapi.WithBaseURL("https://api.example.com/.."),
 	} {
 		_, err = zapi.NewClient(creds, opt)
 		fails(err)
@@ -89,6 +93,33 @@ func causeErrors(t *testing.T) []string {
 	fails(json.Unmarshal([]byte(`{"lastseen": null}`), &policy))
 	fails(json.Unmarshal([]byte("\ufeff{}"), &policy))
 	fails(client.Apply(ctx, policy))
+	for _, text := range []string{
+		`[]`, `{"photo": {}, "photo": {}}`, `{"photo": {"visibility": "CONTACT_BLACKLIST", "except": [1]}}`,
+		`{"photo": {"visibility": "ALL", "except": []}}`,
+	} {
+		fails(json.Unmarshal([]byte(text), &policy))
+	}
+	fails(policy.UnmarshalYAML(func(value any) error {
+		*value.(*any) = map[any]any{1: "ALL"} //nolint:errcheck,forcetypeassert // what a YAML library passes
+		return nil
+	}))
+	fails(new(zapi.Client).SetPhotoVisibility(ctx, zapi.VisibilityNone))
+	_, err = new(zapi.API).Instance(creds)
+	fails(err)
+	fails(client.SetLastSeen(ctx, zapi.VisibilityContactBlacklist, zapi.Disallow("@lid")))
+	for _, wrong := range []struct {
+		method, route string
+		in, out       any
+	}{
+		{"", "device", nil, nil},
+		{"GET", "phone exists", nil, nil},
+		{"GET", "/device", nil, nil},
+		{"GET", "device/%", nil, nil},
+		{"GET", "device", nil, 1},
+		{"POST", "device", func() {}, nil},
+	} {
+		fails(client.Do(ctx, wrong.method, wrong.route, wrong.in, wrong.out))
+	}
 
 	// Responses, of the fake server where it knows them.
 	server := zapitest.NewServer()
@@ -119,6 +150,15 @@ func causeErrors(t *testing.T) []string {
 		setPhoto(ctx, local)
 	}
 
+	server.FailNext(1, zapitest.Answer{Body: `{"connected": true, "smartphoneConnected": 1}`})
+	_, err = newClient(local).Status(ctx)
+	fails(err)
+	for _, body := range []string{"<html>", `{"phone": 1}`} {
+		server.FailNext(1, zapitest.Answer{Body: body})
+		fails(newClient(local).Do(ctx, "GET", "device", nil, new([]string)))
+	}
+	server.FailNext(1, zapitest.Answer{Header: http.Header{"Content-Encoding": {"gzip"}}, Body: "not gzip at all"})
+	setPhoto(ctx, local)
 	server.FailNext(2, zapitest.Answer{Body: `{}`})
 	_, err = newClient(local).Status(ctx)
 	fails(err)
@@ -143,6 +183,25 @@ func causeErrors(t *testing.T) []string {
 		errors.New(`malformed HTTP response "\x00"`),
 	} {
 		setPhoto(ctx, local, zapi.WithTransport(failing{err}))
+	}
+
+	swallowing := zapi.WithInterceptor(func(context.Context, zapi.Call, func(context.Context) error) error { return nil })
+	_, err = newClient(swallowing).Status(ctx)
+	fails(err)
+	for _, change := range []func(*http.Request) *http.Request{
+		func(req *http.Request) *http.Request {
+			req = req.Clone(req.Context())
+			req.Method = http.MethodPut
+			return req
+		},
+		func(req *http.Request) *http.Request { return req.Clone(context.Background()) },
+	} {
+		setPhoto(ctx, local, zapi.WithMiddleware(func(next http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(req *http.Request) (*http.Response, error) { return next.RoundTrip(change(req)) })
+		}))
+	}
+	for _, err := range []error{nil, &url.Error{}} {
+		setPhoto(ctx, local, zapi.WithTransport(roundTripper(func(*http.Request) (*http.Response, error) { return nil, err })))
 	}
 
 	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
@@ -176,6 +235,10 @@ func causeErrors(t *testing.T) []string {
 	fails(err)
 	return texts
 }
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
 // failing is a transport without a network.
 type failing struct{ err error }
