@@ -145,12 +145,13 @@ func (s *starting) begin(ctx context.Context) error {
 	return err
 }
 
-// free gives the name back, if this call is the only one that has used it.
+// free gives the name back, if this call is the only one that has used it: nobody has cancelled or paused it.
 func (s *starting) free(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	e, seq, err := s.fleet.findRollout(ctx, s.rollout.Name)
-	if err == nil && e.Ordering == s.call && e.Cancelled.IsZero() && e.Total == 0 && s.count(e.Number) == 0 && !s.shared {
+	isUnused := e.Ordering == s.call && e.Total == 0 && s.count(e.Number) == 0 && !s.shared
+	if err == nil && isUnused && e.Cancelled.IsZero() && e.Held != heldByPause {
 		_, err = s.fleet.store.Put(ctx, store.Rollouts, s.rollout.Name, nil, seq)
 	}
 	if err != nil {
