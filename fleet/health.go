@@ -10,8 +10,9 @@ import (
 // An API that is away fails every order that it is asked for. Working through them would hold all calls of the worker, and
 // park by morning what an outage of a night has kept from being applied. So after so many outcomes in a row that say that the API is
 // away, the orders of the account are given back unclaimed, and one at a time is a probe, until one is answered. An
-// order alone does not fail so often before it is parked, so it may also point to an API that nobody has heard of since it began to
-// fail. An instance that is told to wait, on the other hand, says little about the others: the account is only held when several are.
+// order alone does not fail so often before it is parked, so it may also point to an API that has not been heard of for a while,
+// whether or not it was when that order began to fail. An instance that is told to wait, on the other hand, says little about the
+// others: the account is only held when several are.
 type health struct {
 	mu      sync.Mutex
 	failed  int       // outcomes in a row that say that the API is away
@@ -90,7 +91,7 @@ func (h *health) report(now time.Time, probe bool, f *failure, since time.Time) 
 			h.next = now.Add(h.wait)
 		}
 	}
-	unheard := !since.IsZero() && now.Sub(since) > awayFor && h.heard.Before(since)
+	unheard := !since.IsZero() && now.Sub(latest(since, h.heard)) > awayFor
 	return h.failed >= awayAfter || unheard
 }
 

@@ -75,6 +75,7 @@ type starting struct {
 
 	mu       sync.Mutex // guards what follows
 	receipt  Receipt
+	added    int // instances that had no order of this rollout at first, and have, or had, one now
 	unproven int // of the newer ones, those that have not replaced an order of this rollout
 }
 
@@ -144,12 +145,13 @@ func (s *starting) begin(ctx context.Context) error {
 	return err
 }
 
-// free gives the name back, if this call is the only one that has used it.
+// free gives the name back, if this call is the only one that has used it: nobody has cancelled or paused it.
 func (s *starting) free(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	e, seq, err := s.fleet.findRollout(ctx, s.rollout.Name)
-	if err == nil && e.Ordering == s.call && e.Cancelled.IsZero() && e.Total == 0 && s.count(e.Number) == 0 && !s.shared {
+	isUnused := e.Ordering == s.call && e.Total == 0 && s.count(e.Number) == 0 && !s.shared
+	if err == nil && isUnused && e.Cancelled.IsZero() && e.Held != heldByPause {
 		_, err = s.fleet.store.Put(ctx, store.Rollouts, s.rollout.Name, nil, seq)
 	}
 	if err != nil {
@@ -254,16 +256,15 @@ func (s *starting) orderOne(ctx context.Context, key string, canary bool) error 
 			s.fleet.log.WarnContext(ctx, "an order is left as it is", "key", key, "error", found.err)
 			fallthrough
 		case found.newer(o):
-			proven, _ := found.replaced(o.Number)
-			s.add(Receipt{Newer: 1}, !proven)
+			s.add(Receipt{Newer: 1}, key, found.order)
 			return nil
 		case found.sameRollout(o):
-			s.add(Receipt{Resumed: 1}, false)
+			s.add(Receipt{Resumed: 1}, key, o)
 			return nil
 		}
 		_, err := s.fleet.store.Put(ctx, store.Orders, key, encode(o.over(found)), found.seq)
 		if err == nil {
-			s.add(Receipt{Ordered: 1}, false)
+			s.add(Receipt{Ordered: 1}, key, o)
 			return nil
 		}
 		if ctx.Err() != nil || time.Since(start) > 30*time.Second {
@@ -271,7 +272,7 @@ func (s *starting) orderOne(ctx context.Context, key string, canary bool) error 
 		}
 		if e, readErr := s.fleet.store.Newest(ctx, store.Orders, key); readErr == nil {
 			if found = readOrder(e); found.sameRollout(o) && !isConflict(err) {
-				s.add(Receipt{Ordered: 1}, false) // only the acknowledgement was lost
+				s.add(Receipt{Ordered: 1}, key, o) // only the acknowledgement was lost
 				return nil
 			}
 		}
@@ -286,22 +287,31 @@ func (s *starting) record(ctx context.Context) error {
 	return s.fleet.record(ctx, actionStart, s.rollout.Name, s.receipt.Ordered, "%s, %d resumed, %d left to newer rollouts", detail, s.receipt.Resumed, s.receipt.Newer)
 }
 
-func (s *starting) add(one Receipt, unproven bool) {
+// add counts an instance that has the order o now.
+func (s *starting) add(one Receipt, key string, o order) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.receipt.Ordered += one.Ordered
 	s.receipt.Resumed += one.Resumed
 	s.receipt.Newer += one.Newer
-	if unproven {
+	switch {
+	case !s.shows(o, s.order.Number):
 		s.unproven++
+	case !s.shows(s.orders[key].order, s.order.Number):
+		s.added++
 	}
+}
+
+// shows reports whether o is of the rollout with that number, or has replaced an order of it.
+func (s *starting) shows(o order, number uint64) bool {
+	replaced, _ := o.replaced(number)
+	return replaced || o.Number == number && o.Rollout == s.rollout.Name
 }
 
 // count returns how many instances have, or had, an order of the rollout with that number.
 func (s *starting) count(number uint64) (n int) {
 	for _, o := range s.orders {
-		replaced, _ := o.replaced(number)
-		if replaced || o.Number == number && o.Rollout == s.rollout.Name {
+		if s.shows(o.order, number) {
 			n++
 		}
 	}
@@ -314,7 +324,7 @@ func (s *starting) count(number uint64) (n int) {
 // has ordered, and those that a later rollout had already. If another call of the same name has worked on it meanwhile, the
 // orders are counted again. While two such calls run, the one that began last lets the workers begin.
 func (s *starting) finish(ctx context.Context) error {
-	total := s.count(s.order.Number) + s.receipt.Ordered
+	total := s.count(s.order.Number) + s.added
 	entry, err := s.fleet.changeRollout(ctx, s.rollout.Name, func(e *rollout) error {
 		if s.shared || e.Ordering != s.call {
 			orders, err := s.fleet.allOrders(ctx)
