@@ -93,6 +93,10 @@ func (s *scene) check() {
 	assert.Zero(s.t, old.count, "instances on which an older policy followed a newer one, such as %q", old.examples)
 	assert.LessOrEqual(s.t, unknown.count, s.inFlight, "calls of cancelled rollouts whose end is not known, such as %q", unknown.examples)
 	assert.LessOrEqual(s.t, repeated.count, s.inFlight, "calls repeated, such as %q", repeated.examples)
-	s.api.checkPace(s.t, len(s.workers))
+	processes := 0
+	for _, w := range s.workers {
+		processes += w.begun
+	}
+	s.api.checkPace(s.t, processes)
 	s.t.Logf("%d rollouts, %d instances, %d calls repeated of at most %d", len(s.rollouts), len(s.targets), repeated.count, s.inFlight)
 }

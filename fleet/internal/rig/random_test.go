@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/zapi-go/zapi/fleet"
 )
 
 // Faults follow each other at random, while rollouts are started, cancelled and retried. Each round has its own servers, and a seed
@@ -47,15 +49,14 @@ func (s *scene) round(random *rand.Rand) {
 		fault.end(victim)
 		time.Sleep(upTo(3))
 	}
-	s.retry() // what was parked
-	for number, r := range s.rollouts {
-		if r.cancelled {
-			s.cancel(number) // what was under way the first time
-		}
-	}
 	s.order(part(s.targets, 3))
-	for number := range s.rollouts {
-		s.finish(number)
+	for number, r := range s.rollouts {
+		s.await(number, func() {
+			s.retry() // what is parked: an answer of the last storm may come late
+			if r.cancelled {
+				s.cancel(number) // what was under way the first time
+			}
+		}, func(p fleet.Progress) bool { return p.Done() && (r.cancelled || p.Parked == 0) })
 	}
 	s.check()
 }

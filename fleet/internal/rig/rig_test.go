@@ -46,10 +46,10 @@ var (
 
 const (
 	applyTimeout = 5 * time.Second
-	calls        = 16               // in flight, of each worker and account
-	perSecond    = 200              // requests, of each account; a policy takes two
-	burst        = 10               //
-	patience     = 90 * time.Second // of one step: claims of killed workers last for up to a minute
+	calls        = 16              // in flight, of each worker and account
+	perSecond    = 200             // requests, of each account; a policy takes two
+	burst        = 10              //
+	patience     = 4 * time.Minute // of one step: claims of killed workers last for up to a minute, on a machine that is calm
 )
 
 var natsServer string // the program
@@ -72,6 +72,10 @@ func TestMain(m *testing.M) {
 		panic(fmt.Sprintf("building nats-server: %v\n%s", err, out))
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if child, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); !errors.Is(err, syscall.ECHILD) {
+			fmt.Fprintln(os.Stderr, "a process was left behind:", child, err)
+			code = 1
+		}
 		if err := os.RemoveAll(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
@@ -113,14 +117,14 @@ type process struct {
 	name, log string
 	args, env []string
 	cmd       *exec.Cmd // nil while it does not run
-	in        io.Closer
+	begun     int       // how often
 }
 
 func launch(t *testing.T, name, log string, args, env []string) *process {
 	t.Helper()
 	p := &process{t: t, name: name, log: log, args: args, env: env}
-	p.start()
 	t.Cleanup(p.kill)
+	p.start()
 	return p
 }
 
@@ -129,13 +133,15 @@ func (p *process) start() {
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(p.t, err)
 	defer func() { assert.NoError(p.t, log.Close()) }()
-	p.cmd = exec.Command(p.args[0], p.args[1:]...) //nolint:noctx // kill ends it
-	p.cmd.Env = append(os.Environ(), p.env...)
-	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	p.in, err = p.cmd.StdinPipe()
+	cmd := exec.Command(p.args[0], p.args[1:]...) //nolint:noctx // kill ends it
+	cmd.Env = append(os.Environ(), p.env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	_, err = cmd.StdinPipe() // a worker ends with it, should all else fail
 	require.NoError(p.t, err)
-	require.NoError(p.t, p.cmd.Start())
+	require.NoError(p.t, cmd.Start())
+	p.cmd = cmd
+	p.begun++
 }
 
 // kill is SIGKILL.
@@ -385,6 +391,16 @@ func (s *scene) retry() {
 	})
 }
 
+// amid begins a rollout, and returns when the API has accepted n more calls than before, of n targets at most: there are
+// that many to come, however fast they are.
+func (s *scene) amid(targets []fleet.Target, n int) int {
+	s.t.Helper()
+	before := s.api.count("")
+	number := s.order(targets)
+	s.until(before + n)
+	return number
+}
+
 // until waits until the API has accepted so many calls in all.
 func (s *scene) until(accepted int) {
 	s.t.Helper()
@@ -398,10 +414,16 @@ func (s *scene) finish(number int) fleet.Progress {
 }
 
 // finishBy does something every ten seconds meanwhile.
-func (s *scene) finishBy(number int, do func()) (p fleet.Progress) {
+func (s *scene) finishBy(number int, do func()) fleet.Progress {
+	s.t.Helper()
+	return s.await(number, do, fleet.Progress.Done)
+}
+
+// await waits until the progress is as it should be.
+func (s *scene) await(number int, do func(), isSo func(fleet.Progress) bool) (p fleet.Progress) {
 	s.t.Helper()
 	var last time.Time
-	done := wait(250*time.Millisecond, func() bool {
+	came := wait(250*time.Millisecond, func() bool {
 		if time.Since(last) > 10*time.Second {
 			do()
 			last = time.Now()
@@ -409,9 +431,9 @@ func (s *scene) finishBy(number int, do func()) (p fleet.Progress) {
 		if p = s.progress(number); p.Held != "" {
 			s.with(func(ctx context.Context, f *fleet.Fleet) error { return f.Resume(ctx, s.rollouts[number].name) })
 		}
-		return p.Done()
+		return isSo(p)
 	})
-	if !done {
+	if !came {
 		s.t.Errorf("r%d is not done: %+v", number, p)
 		s.check()
 		s.t.FailNow()

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,8 +29,7 @@ var stores = []string{"FLEET_ORDERS", "KV_fleet_status", "KV_fleet_policies", "K
 func TestWorkersKilled(t *testing.T) {
 	s := newScene(t, 1, 3, 300, "acme")
 	for i := range 3 {
-		s.order(s.targets)
-		s.until(s.api.count("") + 60)
+		s.amid(s.targets, 60)
 		s.killed(s.workers[i])
 		s.workers[i].start()
 	}
@@ -40,8 +40,7 @@ func TestWorkersKilled(t *testing.T) {
 // A worker is stopped for longer than its claims last, and continued behind two newer rollouts.
 func TestWorkerHangs(t *testing.T) {
 	s := newScene(t, 1, 2, 200, "acme")
-	s.order(s.targets)
-	s.until(60)
+	s.amid(s.targets, 60)
 	s.workers[0].hang()
 	s.inFlight += calls
 	s.order(part(s.targets, 2))
@@ -57,8 +56,7 @@ func TestWorkerHangs(t *testing.T) {
 func TestServerKilled(t *testing.T) {
 	s := newScene(t, 1, 2, 300, "acme")
 	for i := range 3 {
-		s.order(s.targets)
-		s.until(s.api.count("") + 60)
+		s.amid(s.targets, 60)
 		s.killed(s.nodes[0].process)
 		if i > 0 { // for a moment, or longer
 			time.Sleep(4 * time.Second)
@@ -71,17 +69,17 @@ func TestServerKilled(t *testing.T) {
 
 // Of three nodes each is killed once, then two at once.
 func TestNodesKilled(t *testing.T) {
-	s := newScene(t, 3, 2, 600, "acme")
-	s.order(s.targets)
+	s := newScene(t, 3, 2, 300, "acme")
 	for _, victims := range [][]*process{{s.nodes[0].process}, {s.nodes[1].process}, {s.nodes[2].process}, {s.nodes[0].process, s.nodes[1].process}} {
-		s.until(s.api.count("") + 60)
+		s.amid(s.targets, 60)
 		s.killed(victims...)
 		time.Sleep(3 * time.Second)
 		startAll(victims...)
 	}
 	s.order(part(s.targets, 2))
-	s.finish(0)
-	s.finish(1)
+	for number := range s.rollouts {
+		s.finish(number)
+	}
 	s.check()
 }
 
@@ -94,24 +92,19 @@ func TestNodeHangs(t *testing.T) {
 	}
 	for victim := range victims {
 		t.Run(fmt.Sprint("n", victim), func(t *testing.T) {
-			s := newScene(t, 3, 2, 6500, "acme")
-			s.order(s.targets)
-			s.until(200)
+			s := newScene(t, 3, 2, 7200, "acme")
+			s.amid(s.targets, 100)
+			paces := []float64{s.pace(8 * time.Second)} // before
 			s.nodes[victim].hang()
 			s.inFlight += 2 * calls
-			last, begun := s.api.count(""), time.Now()
-			var shares []int // of the pace, per ten seconds
 			for range 6 {
-				time.Sleep(time.Until(begun.Add(time.Duration(len(shares)+1) * 10 * time.Second)))
-				now := s.api.count("")
-				shares = append(shares, (now-last)*100/(10*perSecond/2))
-				last = now
+				paces = append(paces, s.pace(10*time.Second))
 			}
-			t.Logf("share of the pace, in %%: %v", shares)
-			for _, share := range shares[2:] {
-				assert.GreaterOrEqual(t, share, 50, "20 s after a node hangs")
-			}
-			assert.GreaterOrEqual(t, shares[5], 95, "a minute after a node hangs")
+			// A machine that is busy does not reach the nominal pace, and what it reaches varies.
+			whole := min(paces[0], perSecond/2)
+			t.Logf("calls per second, before and every ten seconds: %.0f", paces)
+			assert.GreaterOrEqual(t, slices.Min(paces[3:]), whole/2, "20 s after a node hangs")
+			assert.GreaterOrEqual(t, max(paces[5], paces[6]), whole*9/10, "a minute after a node hangs")
 			s.nodes[victim].goOn()
 			s.finish(0)
 			s.check()
@@ -148,8 +141,7 @@ func TestStoreDamaged(t *testing.T) {
 				s.killed(server.process)
 				require.NoError(t, os.CopyFS(earlier, os.DirFS(dir)))
 				server.start()
-				second := s.order(s.targets)
-				s.until(150 + 70)
+				second := s.amid(s.targets, 70)
 				s.killed(server.process)
 				switch damage {
 				case "removed":
@@ -185,8 +177,7 @@ func TestStoreOfOneNodeDamaged(t *testing.T) {
 	for _, store := range damaged {
 		t.Run(store, func(t *testing.T) {
 			s := newScene(t, 3, 2, 300, "acme")
-			s.order(s.targets)
-			s.until(100)
+			s.amid(s.targets, 100)
 			victim := s.nodes[0]
 			s.killed(victim.process)
 			require.NoError(t, os.RemoveAll(victim.store(store)))
@@ -226,8 +217,7 @@ func TestTokenRotated(t *testing.T) {
 	for _, nodes := range []int{1, 3} {
 		t.Run(fmt.Sprint(nodes), func(t *testing.T) {
 			s := newScene(t, nodes, 2, 600, "acme")
-			s.order(s.targets)
-			s.until(60)
+			s.amid(s.targets, 60)
 			for _, token := range []string{"another", token} {
 				s.accept(token)
 				s.inFlight += 2 * calls
@@ -287,9 +277,11 @@ func TestOneInstanceLimited(t *testing.T) {
 		}
 		return reply
 	})
+	begun := time.Now()
 	s.order(s.targets)
-	s.until(599)
-	assert.Less(t, s.api.asked(sick.Account, sick.Instance), 4, "the others take six seconds, and every try of this one ten")
+	s.await(0, func() {}, func(p fleet.Progress) bool { return p.Applied == len(s.targets)-1 })
+	asked := s.api.asked(sick.Account, sick.Instance)
+	assert.LessOrEqual(t, asked, 1+int(time.Since(begun)/(10*time.Second)), "every try of this one takes ten seconds")
 	s.check()
 }
 
@@ -298,10 +290,13 @@ func TestAccountsHang(t *testing.T) {
 	accounts := []string{"a", "b", "c", "d", "well"}
 	s := newScene(t, 1, 1, 400, accounts...)
 	s.api.set(func(account, _ string) answer { return answer{hang: account != "well"} })
+	begun := time.Now()
 	s.order(s.targets)
-	assert.True(t, wait(50*time.Millisecond, func() bool { return s.api.count("well") == 400 }), "%d of 400", s.api.count("well"))
+	assert.True(t, wait(50*time.Millisecond, func() bool { return s.api.count("well") >= 400 }), "%d of 400", s.api.count("well"))
 	for _, account := range accounts[:4] {
-		assert.LessOrEqual(t, s.api.asked(account, ""), 3*calls, "requests to an account that hangs, in the time that the other one takes for 800")
+		asked := s.api.asked(account, "")
+		// All calls, some that follow the first that end, and probes, of which each hangs, too.
+		assert.LessOrEqual(t, asked, 2*calls+int(time.Since(begun)/applyTimeout), "requests to an account that hangs")
 	}
 	s.api.set(nil)
 	s.finish(0)
@@ -326,8 +321,7 @@ func TestAPIAway(t *testing.T) {
 // Rollouts are cancelled amid storms, and retried: what was taken back stays so.
 func TestCancelled(t *testing.T) {
 	s := newScene(t, 1, 2, 400, "acme")
-	s.order(s.targets)
-	s.until(50)
+	s.amid(s.targets, 50)
 	s.api.set(func(_, instance string) answer {
 		if strings.HasSuffix(instance, "3") {
 			return answer{status: http.StatusForbidden} // parked: a retry would order it again
@@ -337,9 +331,7 @@ func TestCancelled(t *testing.T) {
 	time.Sleep(2 * time.Second)
 	s.cancel(0)
 	s.api.set(nil)
-	time.Sleep(2 * time.Second)
-	s.cancel(0) // what was under way, and failed
-	s.finish(0)
+	s.finishBy(0, func() { s.cancel(0) }) // again: what was under way, and failed
 	accepted := s.api.count("")
 	s.retry()
 	time.Sleep(3 * time.Second)
@@ -348,6 +340,17 @@ func TestCancelled(t *testing.T) {
 	s.order(part(s.targets, 2))
 	s.finish(1)
 	s.check()
+}
+
+// pace returns how many calls the API accepts per second. What is finished meanwhile was fast enough.
+func (s *scene) pace(during time.Duration) float64 {
+	before, begun := s.api.count(""), time.Now()
+	time.Sleep(during)
+	after, took := s.api.count(""), time.Since(begun)
+	if after >= len(s.targets) {
+		return perSecond / 2
+	}
+	return float64(after-before) / took.Seconds()
 }
 
 // mustNotBoast fails if a rollout is said to be further than the API knows.
