@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"testing"
 	"time"
-
-	"github.com/zapi-go/zapi/fleet"
 )
 
 // Faults follow each other at random, while rollouts are started, cancelled and retried. Each round has its own servers, and a seed
@@ -51,12 +49,15 @@ func (s *scene) round(random *rand.Rand) {
 	}
 	s.order(part(s.targets, 3))
 	for number, r := range s.rollouts {
-		s.await(number, func() {
-			s.retry() // what is parked: an answer of the last storm may come late
+		again := func() {
+			s.retry() // what is parked
 			if r.cancelled {
 				s.cancel(number) // what was under way the first time
 			}
-		}, func(p fleet.Progress) bool { return p.Done() && (r.cancelled || p.Parked == 0) })
+		}
+		for s.finishBy(number, again).Parked > 0 && !r.cancelled { // an answer of the last storm has come late
+			time.Sleep(time.Second)
+		}
 	}
 	s.check()
 }

@@ -83,7 +83,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// work is the process of a worker. It ends with its standard input.
+// work is the process of a worker, or of an operator who resumes a rollout. It ends with its standard input.
 func work() int {
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
@@ -96,6 +96,13 @@ func work() int {
 		if err != nil {
 			slog.Warn("open again", "error", err)
 			continue
+		}
+		if name := os.Getenv("RIG_RESUME"); name != "" {
+			if err = errors.Join(f.Resume(ctx, name), f.Close()); err != nil {
+				slog.Error("resume", "error", err)
+				return 1
+			}
+			return 0
 		}
 		err = f.Work(ctx, resolver{}, fleet.WithCalls(calls, 4*calls), fleet.WithApplyTimeout(applyTimeout), fleet.WithClient(zapi.WithBaseURL(os.Getenv("RIG_API"))))
 		slog.Warn("work ended", "error", errors.Join(err, f.Close())) // a supervisor would begin again, too
@@ -151,6 +158,12 @@ func (p *process) kill() {
 		_ = p.cmd.Wait()
 		p.cmd = nil
 	}
+}
+
+// wait waits until the process has ended by itself.
+func (p *process) wait() error {
+	defer func() { p.cmd = nil }()
+	return p.cmd.Wait()
 }
 
 func (p *process) hang() {
@@ -224,6 +237,7 @@ type scene struct {
 type rollout struct {
 	name      string
 	targets   map[fleet.Target]bool
+	canary    int
 	cancelled bool
 	forgotten bool // its entry, or its orders, were lost before a newer one replaced them: no report is expected
 }
@@ -283,13 +297,17 @@ func (s *scene) addNodes(servers int, dir string) {
 // addWorker begins a worker that is connected to the node of the same number.
 func (s *scene) addWorker(i int) {
 	s.t.Helper()
+	s.workers = append(s.workers, s.launch(fmt.Sprintf("worker%d", i), i, "RIG_API="+s.api.URL))
+}
+
+// launch begins this program anew, connected to the node of that number.
+func (s *scene) launch(name string, node int, env string) *process {
+	s.t.Helper()
 	var urls []string
 	for k := range s.nodes {
-		urls = append(urls, s.nodes[(i+k)%len(s.nodes)].url)
+		urls = append(urls, s.nodes[(node+k)%len(s.nodes)].url)
 	}
-	name := fmt.Sprintf("worker%d", i)
-	s.workers = append(s.workers, launch(s.t, name, filepath.Join(s.dir, name+".log"), []string{os.Args[0]},
-		[]string{"RIG_URL=" + strings.Join(urls, ","), "RIG_API=" + s.api.URL}))
+	return launch(s.t, name, filepath.Join(s.dir, name+".log"), []string{os.Args[0]}, []string{"RIG_URL=" + strings.Join(urls, ","), env})
 }
 
 // logs shows the end of each log of a scene that failed.
@@ -369,9 +387,30 @@ func (s *scene) orderAgain(number int) {
 func (s *scene) spec(number int) fleet.Rollout {
 	r := s.rollouts[number]
 	except := []string{phoneOf(number)}
-	return fleet.Rollout{Name: r.name, Targets: maps.Keys(r.targets), Policy: zapi.Policy{
+	return fleet.Rollout{Name: r.name, Targets: maps.Keys(r.targets), Canary: r.canary, Policy: zapi.Policy{
 		LastSeen: &zapi.Audience{Visibility: zapi.VisibilityContactBlacklist, Except: except},
 	}}
+}
+
+// rest waits until a rollout is held with nothing of it in flight.
+func (s *scene) rest(number int) (p fleet.Progress) {
+	s.t.Helper()
+	s.with(func(ctx context.Context, f *fleet.Fleet) error {
+		for next, err := range f.Watch(ctx, s.rollouts[number].name) {
+			if err != nil {
+				return err
+			}
+			p = next
+		}
+		return nil
+	})
+	require.NotEmpty(s.t, p.Held, "%+v", p)
+	return p
+}
+
+func (s *scene) resume(number int) {
+	s.t.Helper()
+	s.with(func(ctx context.Context, f *fleet.Fleet) error { return f.Resume(ctx, s.rollouts[number].name) })
 }
 
 func (s *scene) cancel(number int) {
@@ -416,21 +455,24 @@ func (s *scene) finish(number int) fleet.Progress {
 // finishBy does something every ten seconds meanwhile.
 func (s *scene) finishBy(number int, do func()) fleet.Progress {
 	s.t.Helper()
-	return s.await(number, do, fleet.Progress.Done)
-}
-
-// await waits until the progress is as it should be.
-func (s *scene) await(number int, do func(), isSo func(fleet.Progress) bool) (p fleet.Progress) {
-	s.t.Helper()
 	var last time.Time
-	came := wait(250*time.Millisecond, func() bool {
+	return s.await(number, func(p fleet.Progress) bool {
 		if time.Since(last) > 10*time.Second {
 			do()
 			last = time.Now()
 		}
-		if p = s.progress(number); p.Held != "" {
-			s.with(func(ctx context.Context, f *fleet.Fleet) error { return f.Resume(ctx, s.rollouts[number].name) })
+		if p.Held != "" {
+			s.resume(number)
 		}
+		return p.Done()
+	})
+}
+
+// await waits until the progress is as it should be.
+func (s *scene) await(number int, isSo func(fleet.Progress) bool) (p fleet.Progress) {
+	s.t.Helper()
+	came := wait(250*time.Millisecond, func() bool {
+		p = s.progress(number)
 		return isSo(p)
 	})
 	if !came {
