@@ -453,29 +453,20 @@ func (s *scene) finish(number int) fleet.Progress {
 }
 
 // finishBy does something every ten seconds meanwhile.
-func (s *scene) finishBy(number int, do func()) fleet.Progress {
+func (s *scene) finishBy(number int, do func()) (p fleet.Progress) {
 	s.t.Helper()
 	var last time.Time
-	return s.await(number, func(p fleet.Progress) bool {
+	done := wait(250*time.Millisecond, func() bool {
 		if time.Since(last) > 10*time.Second {
-			do()
+			do() // first of all: the rollout may have been lost
 			last = time.Now()
 		}
-		if p.Held != "" {
+		if p = s.progress(number); p.Held != "" {
 			s.resume(number)
 		}
 		return p.Done()
 	})
-}
-
-// await waits until the progress is as it should be.
-func (s *scene) await(number int, isSo func(fleet.Progress) bool) (p fleet.Progress) {
-	s.t.Helper()
-	came := wait(250*time.Millisecond, func() bool {
-		p = s.progress(number)
-		return isSo(p)
-	})
-	if !came {
+	if !done {
 		s.t.Errorf("r%d is not done: %+v", number, p)
 		s.check()
 		s.t.FailNow()

@@ -279,7 +279,7 @@ func TestOneInstanceLimited(t *testing.T) {
 	})
 	begun := time.Now()
 	s.order(s.targets)
-	s.await(0, func(p fleet.Progress) bool { return p.Applied == len(s.targets)-1 })
+	require.True(t, wait(250*time.Millisecond, func() bool { return s.progress(0).Applied == len(s.targets)-1 }))
 	asked := s.api.asked(sick.Account, sick.Instance)
 	assert.LessOrEqual(t, asked, 1+int(time.Since(begun)/(10*time.Second)), "every try of this one takes ten seconds")
 	s.check()
