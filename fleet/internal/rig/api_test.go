@@ -43,6 +43,7 @@ type request struct {
 type answer struct {
 	status     int
 	retryAfter int
+	after      time.Duration
 	hang       bool
 }
 
@@ -118,6 +119,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if behave != nil {
 		reply = behave(account, number)
 	}
+	time.Sleep(reply.after)
 	switch {
 	case reply.hang:
 		select {
@@ -156,13 +158,15 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, `{"success":true}`)
 }
 
+// late is how many requests a process may send later than they are due, when it was stopped, or waits for the engine or for a core: those
+// of the orders in hand, half as many again as calls and of two requests each, and the quarter of a second of the pace that it has taken.
+const late = 3*calls + perSecond/4
+
 // checkPace fails if more requests came within five seconds than the pace allows to all processes of workers together.
 func (a *api) checkPace(t *testing.T, processes int) {
 	t.Helper()
 	const window = 5 * time.Second
-	// A process that was stopped, or that waited for the engine or for a core, may be late with all that it has: orders in hand, half
-	// as many again as calls and of two requests each, and the quarter of a second of the pace that it has taken.
-	allowed := perSecond*int(window/time.Second) + burst + processes*(3*calls+perSecond/4)
+	allowed := perSecond*int(window/time.Second) + burst + processes*late
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for account, times := range a.requests {

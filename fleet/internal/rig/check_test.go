@@ -72,7 +72,7 @@ func (s *scene) check() {
 		case status.State == fleet.Parked && s.rollouts[newest].cancelled: // it stays so
 		case s.rollouts[newest].cancelled:
 			cancelled[newest]++
-		case s.sick == nil || target != *s.sick:
+		default:
 			lost.add("%v: r%d was ordered, and the API got %v; status %+v", target, newest, got, status)
 		}
 	}
