@@ -208,7 +208,7 @@ func TestEscape(t *testing.T) {
 	var text bytes.Buffer
 	out := newScreen(&text)
 	out.sayf("%s", evil)
-	out.table(0, [][]string{{evil, "x"}})
+	out.table(alignLeft, row{evil, "x"})
 	out.json = true
 	out.object(fields{"kind": evil})
 	assert.NotContains(t, strings.ReplaceAll(text.String(), "\n", ""), "\x1b")
