@@ -12,8 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
-	"time"
+	"sync/atomic"
 
 	"go.yaml.in/yaml/v3"
 
@@ -85,56 +84,43 @@ func readCredentials(path string) (credentials, error) {
 	return creds, nil
 }
 
-// credentialsFile resolves instances from a file, which is read again when it has changed.
+// credentialsFile resolves instances from a file.
 type credentialsFile struct {
-	path string
-	say  func(format string, args ...any)
-
-	mu     sync.Mutex
-	creds  credentials
-	looked time.Time
-	stamp  string // of the file that was read
+	path  string
+	stamp string // of the file that was looked at
+	creds atomic.Pointer[credentials]
 }
 
-// lookEvery is how often the file is looked at.
-const lookEvery = 2 * time.Second
-
-// Credentials implements [fleet.Resolver]. A file that is wrong changes nothing: it may be half written.
+// Credentials implements [fleet.Resolver]. From here on, a call is in flight.
 func (c *credentialsFile) Credentials(_ context.Context, t fleet.Target) (zapi.Credentials, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if time.Since(c.looked) > lookEvery {
-		if err := c.read(); err != nil {
-			c.say("%s; going on with the credentials that were read before", oneLine(err))
-		}
-	}
-	creds, ok := c.creds[t.Instance]
+	inFlight.WithLabelValues(t.Account).Inc()
+	creds, ok := (*c.creds.Load())[t.Instance]
 	if !ok {
 		return creds, fleet.ErrElsewhere // the file may list a part of them
 	}
 	return creds, nil
 }
 
-// read reads the file, unless it is the one that was read last.
-func (c *credentialsFile) read() error {
-	c.looked = time.Now()
+// read reads the file again if it has changed. One that is wrong changes nothing: it may be half written.
+func (c *credentialsFile) read() (changed bool, err error) {
 	info, err := os.Stat(c.path)
-	if err != nil {
-		return fmt.Errorf("-credentials: %w", err)
+	stamp := fmt.Sprint(err)
+	if err == nil {
+		stamp = fmt.Sprint(info.ModTime().UnixNano(), info.Size())
 	}
-	first, stamp := c.stamp == "", fmt.Sprint(info.ModTime().UnixNano(), info.Size())
 	if stamp == c.stamp {
-		return nil
+		return false, nil
 	}
 	c.stamp = stamp
+	if err != nil {
+		return false, fmt.Errorf("-credentials: %w", err)
+	}
 	creds, err := readCredentials(c.path)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if c.creds = creds; !first {
-		c.say("credentials read again: %s instances", number(len(creds)))
-	}
-	return nil
+	c.creds.Store(&creds)
+	return true, nil
 }
 
 // readCSV reads a file with a header that has the columns, in any order. Errors name the line and quote no value.

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -124,7 +125,7 @@ func dispatch(ctx context.Context, s *session, args []string) error {
 		return fmt.Errorf("%q is not a command; zapi-fleet -h lists them", name)
 	}
 	c := commands[i]
-	flags := c.flagSet(s)
+	flags, needed := c.flagSet(s)
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		s.print(fmt.Sprintf("zapi-fleet %s: %s\n\n", name, c.about))
@@ -136,30 +137,30 @@ func dispatch(ctx context.Context, s *session, args []string) error {
 	case flags.NArg() > 0:
 		return fmt.Errorf("%s: %q is superfluous", name, flags.Arg(0))
 	}
-	given := make(map[string]bool)
-	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	for name := range strings.FieldsSeq(c.flags) {
-		if needed, ok := strings.CutSuffix(name, "!"); ok && !given[needed] {
-			return fmt.Errorf("-%s is needed", needed)
-		}
+	flags.Visit(func(f *flag.Flag) {
+		needed = slices.DeleteFunc(needed, func(name string) bool { return name == f.Name })
+	})
+	if len(needed) > 0 {
+		return fmt.Errorf("-%s is needed", needed[0])
 	}
 	return c.run(ctx, s)
 }
 
-// flagSet returns the flags of c, which are fields of s.
-func (c command) flagSet(s *session) *flag.FlagSet {
-	flags := flag.NewFlagSet(c.name, flag.ContinueOnError)
+// flagSet returns the flags of c, which are fields of s, and the names of those that are needed.
+func (c command) flagSet(s *session) (flags *flag.FlagSet, needed []string) {
+	flags = flag.NewFlagSet(c.name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	all := s.flags()
 	for name := range strings.FieldsSeq(c.flags) {
-		name, needed := strings.CutSuffix(name, "!")
+		name, isNeeded := strings.CutSuffix(name, "!")
 		f := all.Lookup(name)
-		if needed {
+		if isNeeded {
 			f.Usage += "; needed"
+			needed = append(needed, name)
 		}
 		flags.Var(f.Value, name, f.Usage)
 	}
-	return flags
+	return flags, needed
 }
 
 // oneLine is the error on one line, with a hint where one helps.
@@ -186,8 +187,6 @@ func version(_ context.Context, s *session) error {
 
 // programVersion is the version of the module that the program was built from.
 func programVersion() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
+	info, _ := debug.ReadBuildInfo() // which the go command always adds
+	return cmp.Or(info.Main.Version, "(devel)")
 }

@@ -45,6 +45,7 @@ type session struct {
 
 // flags are those of all commands.
 func (s *session) flags() *flag.FlagSet {
+	s.changed = func(bool) {}
 	flags := flag.NewFlagSet("", flag.ContinueOnError)
 	flags.BoolVar(&s.json, "json", s.json, "print one JSON object a line")
 
@@ -75,7 +76,7 @@ func (s *session) flags() *flag.FlagSet {
 	flags.Float64Var(&s.rate, "rate", 0, "requests per second")
 	flags.IntVar(&s.burst, "burst", defaultBurst, "requests that may go at once after a rest")
 
-	flags.StringVar(&s.baseURL, "base-url", "", "`URL` of the API, if it is not Z-API's")
+	flags.StringVar(&s.baseURL, "base-url", "https://api.z-api.io", "`URL` of the API")
 	flags.IntVar(&s.callsPerAccount, "calls-per-account", 16, "calls in flight for each account")
 	flags.IntVar(&s.calls, "calls", 64, "calls in flight in all")
 	flags.StringVar(&s.metrics, "metrics", "", "`address` that serves metrics for Prometheus, such as 127.0.0.1:9464")
@@ -196,21 +197,20 @@ func (s *session) open(ctx context.Context) (*fleet.Fleet, error) {
 
 // connection returns how to connect to -url.
 func (s *session) connection() []nats.Option {
-	options := []nats.Option{nats.Token(os.Getenv(tokenVariable))}
+	options := []nats.Option{
+		nats.Token(os.Getenv(tokenVariable)),
+		nats.ReconnectHandler(func(*nats.Conn) { s.changed(true) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil { // else the program has closed the connection, which is no news
+				s.changed(false)
+			}
+		}),
+	}
 	if s.creds != "" {
 		options = append(options, nats.UserCredentials(s.creds))
 	}
 	if s.ca != "" {
 		options = append(options, nats.RootCAs(s.ca))
-	}
-	if s.changed != nil {
-		options = append(options,
-			nats.ReconnectHandler(func(*nats.Conn) { s.changed(true) }),
-			nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-				if err != nil { // else the program has closed the connection, which is no news
-					s.changed(false)
-				}
-			}))
 	}
 	return options
 }

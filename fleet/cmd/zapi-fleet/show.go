@@ -72,7 +72,7 @@ func describe(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	outcome, _ := verdict(p)
+	outcome := verdict(p).outcome()
 	for r, err := range s.fleet.Rollouts(ctx) {
 		if err != nil {
 			return err
@@ -80,7 +80,7 @@ func describe(ctx context.Context, s *session) error {
 		if r.Name != s.filter.Rollout {
 			continue
 		}
-		policy, err := yaml.Marshal(r.Policy)
+		policy, err := yaml.Marshal(map[string]any{"policy": r.Policy})
 		if err != nil {
 			return err
 		}
@@ -92,9 +92,8 @@ func describe(ctx context.Context, s *session) error {
 			row{"state:", state(r)},
 			row{"counts:", fmt.Sprintf("%s in all, %s pending, %s applying, %s waiting, %s",
 				number(p.Total), number(p.Pending), number(p.Applying), number(p.Waiting), ended(p))})
-		s.textf("policy:")
 		for line := range strings.SplitSeq(strings.TrimSpace(string(policy)), "\n") {
-			s.textf("  %s", line)
+			s.textf("%s", line)
 		}
 	}
 	return nil

@@ -19,28 +19,24 @@ func watch(ctx context.Context, s *session) error {
 	return withEngine(func(ctx context.Context, _ *session) error { return w.conclude(ctx, w.follow(ctx)) })(ctx, s)
 }
 
-// The outcomes of a rollout, as -json names them.
-const (
-	ordering   = "ordering"
-	running    = "running"
-	held       = "held"
-	applied    = "applied"
-	incomplete = "incomplete"
-)
-
-// verdict says what has become of a rollout, and the exit code for it.
-func verdict(p fleet.Progress) (outcome string, code exit) {
+// verdict is the exit code for what has become of a rollout.
+func verdict(p fleet.Progress) exit {
 	switch {
 	case p.Ordering:
-		return ordering, exitWrong
+		return exitWrong
 	case p.Held != "":
-		return held, exitHeld
+		return exitHeld
 	case p.Pending+p.Applying+p.Waiting > 0:
-		return running, exitInterrupted
+		return exitInterrupted
 	case p.Parked+p.Cancelled+p.Missing > 0 || p.Superseded == p.Total:
-		return incomplete, exitIncomplete
+		return exitIncomplete
 	}
-	return applied, exitDone
+	return exitDone
+}
+
+// outcome is the verdict e in the words of -json.
+func (e exit) outcome() string {
+	return [...]string{"applied", "running", "ordering", "incomplete", "held"}[e]
 }
 
 // watcher shows the progress of a rollout.
@@ -99,16 +95,17 @@ func (w *watcher) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		outcome, _ := verdict(p)
-		switch still.Stop(); outcome {
-		case ordering:
+		still.Stop()
+		code := verdict(p)
+		switch code {
+		case exitWrong: // it is still ordering
 			still.Reset(stillAfter)
-		case incomplete:
+		case exitIncomplete:
 			still.Reset(lostAfter)
-		case held:
-			outcome = running // what has begun goes on
+		case exitHeld:
+			code = exitInterrupted // what has begun goes on
 		}
-		w.object(fields{"rollout": w.filter.Rollout, "outcome": outcome}, p)
+		w.object(fields{"rollout": w.filter.Rollout, "outcome": code.outcome()}, p)
 		w.mu.Lock()
 		w.last = p
 		w.mu.Unlock()
@@ -187,18 +184,18 @@ func (w *watcher) remarks(p fleet.Progress) (all []string) {
 // conclude says how it ended: at rest, or with the error of follow.
 func (w *watcher) conclude(ctx context.Context, err error) error {
 	p, name := w.last, w.filter.Rollout
-	outcome, code := verdict(p)
+	code := verdict(p)
 	if !w.json && p != (fleet.Progress{}) {
 		w.draw("\n")
 	}
 	switch {
-	case errors.Is(err, errTimeout) && outcome != ordering:
+	case errors.Is(err, errTimeout) && code != exitWrong:
 		w.textf("%s: not done in time: %s left", name, number(p.Pending+p.Applying+p.Waiting))
 		return exit(exitInterrupted)
 	case err != nil && !errors.Is(err, errTimeout) && !errors.Is(err, errStill):
 		return err
-	case outcome == held:
-		w.object(fields{"rollout": name, "outcome": held}, p)
+	case code == exitHeld:
+		w.object(fields{"rollout": name, "outcome": code.outcome()}, p)
 	}
 	if !w.json && p.Total > 0 {
 		if err := w.counts(ctx); err != nil {
@@ -206,10 +203,10 @@ func (w *watcher) conclude(ctx context.Context, err error) error {
 		}
 	}
 	text := ended(p)
-	switch outcome {
-	case ordering:
+	switch code {
+	case exitWrong:
 		text = fmt.Sprintf("still ordering: %s so far; start it again to go on", number(p.Total))
-	case held:
+	case exitHeld:
 		text = fmt.Sprintf("held: %s; to go on: zapi-fleet resume -name %s", strings.TrimPrefix(p.Held, "held: "), name)
 	}
 	w.textf("%s: %s", name, text)

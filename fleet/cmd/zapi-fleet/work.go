@@ -20,43 +20,46 @@ import (
 	"github.com/zapi-go/zapi/fleet"
 )
 
+// lookEvery is how soon a change of the credentials is noticed.
+const lookEvery = 2 * time.Second
+
 func work(ctx context.Context, s *session) error {
-	r := &reporter{
-		Handler: slog.NewTextHandler(io.Discard, nil), screen: s.screen,
-		settled: make(map[fleet.State]int), kinds: make(map[string]int), said: make(map[string]time.Time),
+	var log io.Writer = os.Stderr
+	if !s.verbose {
+		log = io.Discard
 	}
-	if s.verbose {
-		r.Handler = slog.NewTextHandler(os.Stderr, nil)
-	}
-	creds := &credentialsFile{path: s.credentials, say: s.sayf}
-	if err := creds.read(); err != nil {
+	r := newReporter(s.screen, log)
+	creds := &credentialsFile{path: s.credentials}
+	if _, err := creds.read(); err != nil {
 		return err
 	}
 	if s.metrics != "" {
-		stop, err := serveMetrics(ctx, s.metrics)
-		if err != nil {
+		if err := serveMetrics(ctx, s.metrics); err != nil {
 			return fmt.Errorf("-metrics: %w", err)
 		}
-		defer stop()
 	}
 	s.options, s.changed = []fleet.Option{fleet.WithLogger(slog.New(r))}, r.engineChanged
 	return withEngine(func(ctx context.Context, s *session) error {
-		s.sayf("working for %s instances; interrupt to end", number(len(creds.creds)))
 		engineUp.Set(1)
-		ctx, stop := context.WithCancel(ctx)
-		var reports sync.WaitGroup
-		reports.Go(func() {
-			for sleep(ctx, time.Minute) {
+		s.sayf("working for %s instances; interrupt to end", number(len(*creds.creds.Load())))
+		reporting, stop := context.WithCancel(ctx)
+		defer stop()
+		go func() {
+			for sleep(reporting, time.Minute) {
 				s.sayf("%s", r.summary())
 			}
-		})
-		client := []zapi.Option{zapi.WithoutClientToken()}
-		if s.baseURL != "" {
-			client = append(client, zapi.WithBaseURL(s.baseURL))
-		}
-		err := s.fleet.Work(ctx, counted{creds}, fleet.WithClient(client...), fleet.WithCalls(s.callsPerAccount, s.calls), fleet.WithObserver(r.observe))
-		stop()
-		reports.Wait()
+		}()
+		go func() {
+			for sleep(reporting, lookEvery/2) {
+				if changed, err := creds.read(); err != nil {
+					s.sayf("%s; going on with the credentials that were read before", oneLine(err))
+				} else if changed {
+					s.sayf("credentials read again: %s instances", number(len(*creds.creds.Load())))
+				}
+			}
+		}()
+		err := s.fleet.Work(ctx, creds, fleet.WithClient(zapi.WithoutClientToken(), zapi.WithBaseURL(s.baseURL)),
+			fleet.WithCalls(s.callsPerAccount, s.calls), fleet.WithObserver(r.observe))
 		s.sayf("ended: %s", r.summary())
 		return err
 	})(ctx, s)
@@ -78,25 +81,18 @@ var (
 	})
 )
 
-// serveMetrics answers under /metrics until stop is called.
-func serveMetrics(ctx context.Context, address string) (stop func(), err error) {
+// serveMetrics answers under /metrics until ctx is done.
+func serveMetrics(ctx context.Context, address string) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.Handler())
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	go server.Serve(listener) //nolint:errcheck // it ends when it is closed
-	return func() { _ = server.Close() }, nil
-}
-
-// counted counts the calls of a worker from the moment when it asks for credentials.
-type counted struct{ fleet.Resolver }
-
-func (c counted) Credentials(ctx context.Context, t fleet.Target) (zapi.Credentials, error) {
-	inFlight.WithLabelValues(t.Account).Inc()
-	return c.Resolver.Credentials(ctx, t)
+	context.AfterFunc(ctx, func() { _ = server.Close() })
+	go func() { _ = server.Serve(listener) }() // until it is closed
+	return nil
 }
 
 // reporter says what a worker does, and counts it. It is the logger of the fleet, too: what is not about a single instance is said,
@@ -109,6 +105,13 @@ type reporter struct {
 	settled map[fleet.State]int
 	kinds   map[string]int       // of those that were parked
 	said    map[string]time.Time // by message
+}
+
+func newReporter(out *screen, log io.Writer) *reporter {
+	return &reporter{
+		Handler: slog.NewTextHandler(log, nil), screen: out,
+		settled: make(map[fleet.State]int), kinds: make(map[string]int), said: make(map[string]time.Time),
+	}
 }
 
 func (r *reporter) observe(e fleet.Event) {
@@ -152,13 +155,12 @@ func (r *reporter) summary() string {
 func (r *reporter) Handle(ctx context.Context, record slog.Record) error {
 	text, attrs := record.Message, make(map[string]string)
 	record.Attrs(func(a slog.Attr) bool {
-		value := strings.Join(strings.Fields(a.Value.String()), " ")
+		attrs[a.Key] = a.Value.String()
 		if a.Value.Kind() == slog.KindTime {
-			value = a.Value.Time().Local().Format("15:04:05")
+			attrs[a.Key] = a.Value.Time().Local().Format("15:04:05")
 		}
-		attrs[a.Key] = value
-		if a.Key != "worker" && value != "<nil>" {
-			text += fmt.Sprintf(" %s=%s", a.Key, value)
+		if a.Key != "worker" && a.Value.String() != "<nil>" {
+			text += fmt.Sprintf(" %s=%s", a.Key, strings.Join(strings.Fields(attrs[a.Key]), " "))
 		}
 		return true
 	})
