@@ -208,7 +208,7 @@ func TestEscape(t *testing.T) {
 	var text bytes.Buffer
 	out := newScreen(&text)
 	out.sayf("%s", evil)
-	out.table(alignLeft, row{evil, "x"})
+	out.table(0, row{evil, "x"})
 	out.json = true
 	out.object(fields{"kind": evil})
 	assert.NotContains(t, strings.ReplaceAll(text.String(), "\n", ""), "\x1b")
@@ -298,5 +298,10 @@ func TestGuard(t *testing.T) {
 		})
 	}
 	assert.NoError(t, writes(t.TempDir()))
-	assert.Error(t, writes(filepath.Join(t.TempDir(), "missing")))
+	dir := filepath.Join(t.TempDir(), "missing")
+	probe := writer(dir)
+	require.Error(t, probe())
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	assert.NoError(t, writes(dir))
+	assert.Error(t, probe(), "the engine has failed to write, and does not try again")
 }

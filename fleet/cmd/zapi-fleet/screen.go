@@ -85,10 +85,7 @@ func (s *screen) object(values ...any) {
 // row is a line of a table.
 type row []any
 
-const (
-	alignLeft  uint = 0
-	alignRight      = tabwriter.AlignRight // all but the last column
-)
+const alignRight = tabwriter.AlignRight // all but the last column
 
 // table prints rows in columns, unless objects are wanted. Cells are escaped, as anybody may have written them.
 func (s *screen) table(align uint, rows ...row) {
@@ -98,16 +95,14 @@ func (s *screen) table(align uint, rows ...row) {
 	var text strings.Builder
 	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', align)
 	for _, row := range rows {
+		cells := make([]string, len(row))
 		for i, value := range row {
-			switch {
-			case i > 0 && i == len(row)-1 && align == alignRight:
-				fmt.Fprint(t, "\t  ")
-			case i > 0:
-				fmt.Fprint(t, "\t")
-			}
-			fmt.Fprint(t, escape(cell(value)))
+			cells[i] = escape(cell(value))
 		}
-		fmt.Fprintln(t)
+		if align == alignRight {
+			cells[len(row)-1] = "  " + cells[len(row)-1]
+		}
+		fmt.Fprintln(t, strings.Join(cells, "\t"))
 	}
 	_ = t.Flush() // a Builder takes all
 	for line := range strings.Lines(text.String()) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,8 @@ func serve(ctx context.Context, s *session) error {
 		return err
 	}
 	s.sayf("serving %s on nats://%s; interrupt to end", s.dir, s.listen)
-	err = guard(ctx, s.screen, func(ctx context.Context) error { return errors.Join(writes(s.dir), reads(ctx, f)) })
+	disk := writer(s.dir)
+	err = guard(ctx, s.screen, func(ctx context.Context) error { return errors.Join(disk(), reads(ctx, f)) })
 	return errors.Join(err, f.Close())
 }
 
@@ -62,6 +64,16 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// writer returns a probe that calls writes. Its first error stays: the engine answers no orders any more when it has failed to write
+// one, also when there is room again, until it is started anew.
+func writer(dir string) func() error {
+	var failed error
+	return func() error {
+		failed = cmp.Or(failed, writes(dir))
+		return failed
+	}
+}
+
 // writes reports whether the folder of the engine can be written to: a disk may be full, or have become read-only.
 func writes(dir string) error {
 	file, err := os.CreateTemp(dir, "probe-*")
@@ -72,7 +84,7 @@ func writes(dir string) error {
 	return errors.Join(err, file.Sync(), file.Close(), os.Remove(file.Name()))
 }
 
-// reads reports whether the engine answers. One that has met a full disk answers no more, also when there is room again.
+// reads reports whether the engine answers.
 func reads(ctx context.Context, f *fleet.Fleet) error {
 	for _, err := range f.Rollouts(ctx) {
 		return err

@@ -157,14 +157,10 @@ func exists[T any](what, name string, all iter.Seq2[T, error], nameOf func(T) st
 			names = append(names, found)
 		}
 	}
-	const most = 10
-	list := "there are none"
-	if len(names) > most {
-		list = fmt.Sprintf("there are %s and %s more", strings.Join(names[:most], ", "), number(len(names)-most))
-	} else if len(names) > 0 {
-		list = "there are " + strings.Join(names, ", ")
+	if len(names) > 10 {
+		names = append(names[:10], fmt.Sprintf("and %s more", number(len(names)-10)))
 	}
-	return fmt.Errorf("no %s %q; %s", what, name, list)
+	return fmt.Errorf("no %s %q; there are %s", what, name, cmp.Or(strings.Join(names, ", "), "none"))
 }
 
 func (s *session) open(ctx context.Context) (*fleet.Fleet, error) {

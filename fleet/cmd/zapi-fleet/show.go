@@ -25,7 +25,7 @@ func list[T any](s *session, all iter.Seq2[T, error], header row, describe func(
 		s.object(object...)
 		rows = append(rows, row)
 	}
-	s.table(alignLeft, rows...)
+	s.table(0, rows...)
 	return nil
 }
 
@@ -80,18 +80,18 @@ func describe(ctx context.Context, s *session) error {
 		if r.Name != s.filter.Rollout {
 			continue
 		}
-		policy, err := yaml.Marshal(map[string]any{"policy": r.Policy})
-		if err != nil {
-			return err
-		}
 		s.object(fields{"rollout": r.Name, "outcome": outcome}, p, r)
-		s.table(alignLeft,
+		s.table(0,
 			row{"rollout:", r.Name},
 			row{"begun:", when(r.Created) + " by " + r.By},
 			row{"outcome:", outcome},
 			row{"state:", state(r)},
 			row{"counts:", fmt.Sprintf("%s in all, %s pending, %s applying, %s waiting, %s",
 				number(p.Total), number(p.Pending), number(p.Applying), number(p.Waiting), ended(p))})
+		policy, err := yaml.Marshal(map[string]any{"policy": r.Policy})
+		if err != nil {
+			return err
+		}
 		for line := range strings.SplitSeq(strings.TrimSpace(string(policy)), "\n") {
 			s.textf("%s", line)
 		}
@@ -114,7 +114,7 @@ func show(ctx context.Context, s *session) error {
 			last = fmt.Sprintf("rollout %s, policy %s, %s", i.Last.Rollout, i.Last.Policy, when(i.Last.At))
 		}
 		s.object(i)
-		s.table(alignLeft, slices.DeleteFunc([]row{
+		s.table(0, slices.DeleteFunc([]row{
 			{"instance:", i.Account + " " + i.Instance},
 			{"state:", string(i.State) + " since " + when(i.At)},
 			{"rollout:", i.Rollout},

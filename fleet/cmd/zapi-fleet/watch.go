@@ -15,7 +15,13 @@ import (
 
 func watch(ctx context.Context, s *session) error {
 	w := &watcher{session: s}
-	s.changed = w.engineChanged
+	s.changed = func(up bool) {
+		if now := time.Now(); up {
+			w.away.Store(nil)
+		} else {
+			w.away.Store(&now)
+		}
+	}
 	return withEngine(func(ctx context.Context, _ *session) error { return w.conclude(ctx, w.follow(ctx)) })(ctx, s)
 }
 
@@ -63,14 +69,6 @@ var (
 	errTimeout = errors.New("timeout")
 	errStill   = errors.New("nothing changes any more")
 )
-
-func (w *watcher) engineChanged(up bool) {
-	if now := time.Now(); up {
-		w.away.Store(nil)
-	} else {
-		w.away.Store(&now)
-	}
-}
 
 // follow shows the progress until the rollout rests. It returns errStill for an ordering that stands still, and for a rollout with
 // nothing left but what is missing.
