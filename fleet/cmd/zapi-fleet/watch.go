@@ -86,7 +86,7 @@ func (w *watcher) follow(ctx context.Context) error {
 	defer still.Stop()
 	redraws.Go(func() {
 		for sleep(ctx, time.Second) {
-			w.show(ctx)
+			w.draw(ctx, false)
 		}
 	})
 	for p, err := range w.fleet.Watch(ctx, w.filter.Rollout) {
@@ -107,31 +107,33 @@ func (w *watcher) follow(ctx context.Context) error {
 		w.mu.Lock()
 		w.last = p
 		w.mu.Unlock()
-		w.show(ctx)
+		w.draw(ctx, false)
 	}
 	return nil
 }
 
-// show prints the last progress: on a terminal in one line that changes, elsewhere in a line every few seconds.
-func (w *watcher) show(ctx context.Context) {
+// draw prints the last progress: on a terminal in one line that changes, elsewhere in a line every few seconds, and at the end.
+func (w *watcher) draw(ctx context.Context, isEnd bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.last.Workers > 0 {
 		w.worked = time.Now()
 	}
-	if !w.json && w.last != (fleet.Progress{}) && (w.terminal != nil || time.Since(w.shown) >= plainEvery) {
-		w.explain(ctx)
-		w.draw("")
+	if w.json || w.last == (fleet.Progress{}) || !isEnd && w.terminal == nil && time.Since(w.shown) < plainEvery {
+		return
 	}
-}
-
-func (w *watcher) draw(end string) {
 	w.shown = time.Now()
+	if !isEnd {
+		w.explain(ctx)
+	}
 	line := progressLine(w.filter.Rollout, w.last, w.remarks(w.last), w.width()-1)
-	if w.terminal == nil {
+	switch {
+	case w.terminal == nil:
 		w.print(line + "\n")
-	} else {
-		w.print("\r" + line + "\x1b[K" + end)
+	case isEnd:
+		w.print("\r" + line + "\x1b[K\n")
+	default:
+		w.print("\r" + line + "\x1b[K")
 	}
 }
 
@@ -183,9 +185,7 @@ func (w *watcher) remarks(p fleet.Progress) (all []string) {
 func (w *watcher) conclude(ctx context.Context, err error) error {
 	p, name := w.last, w.filter.Rollout
 	code := verdict(p)
-	if !w.json && p != (fleet.Progress{}) {
-		w.draw("\n")
-	}
+	w.draw(ctx, true)
 	switch {
 	case errors.Is(err, errTimeout) && code != exitWrong:
 		w.textf("%s: not done in time: %s left", name, number(p.Pending+p.Applying+p.Waiting))
