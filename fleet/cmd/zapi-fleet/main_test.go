@@ -160,6 +160,7 @@ func TestProgressLine(t *testing.T) {
 		{"wide", p, all, 1000, "███████████████░░░░░  r  77 %   1,560 of 2,000   parked 4   waiting 9   applying 61   196/s   2s left   3 workers   rate limited 9, tried again until 03:12:00"},
 		{"80 columns", p, all, 80, "r  77 %   1,560 of 2,000   parked 4   waiting 9   applying 61   196/s   2s left"},
 		{"40 columns", p, all, 40, "r  77 %   1,560 of 2,000   parked 4"},
+		{"a long name", fleet.Progress{Total: 2000, Applied: 1000}, nil, 14, "r  50 %"},
 		{"nothing", fleet.Progress{}, nil, 1000, "░░░░░░░░░░░░░░░░░░░░  r  0 %   0 of 0"},
 		{"held", fleet.Progress{Total: 10, Applied: 5, Pending: 5, Held: "paused"}, nil, 40, "r  50 %   5 of 10   paused"},
 		{"cancelled", fleet.Progress{Total: 600, Cancelled: 600}, nil, 60, "░░░░░░░░░░░░░░░░░░░░  r  0 %   600 of 600   cancelled 600"},

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -123,10 +122,7 @@ func cancel(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	back := ""
-	if p.Applied > 0 {
-		back = fmt.Sprintf("; %s already have it; to go back, start the earlier policy under a new name", number(p.Applied))
-	}
+	back := counted("; %s already have it; to go back, start the earlier policy under a new name", p.Applied)
 	s.object(fields{"rollout": name, "cancelled": n, "applied": p.Applied})
 	s.textf("%s: %s taken back%s", name, number(n), back)
 	return nil
@@ -163,15 +159,12 @@ func retry(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	text := number(n) + " ordered again"
-	if !s.waiting && waiting > 0 {
-		text += fmt.Sprintf(" (parked only; %s are waiting: -waiting hurries them)", number(waiting))
-	}
-	if leftOut > 0 {
-		text += fmt.Sprintf("; %s left out, as their rollout is cancelled", number(leftOut))
+	hint := ""
+	if !s.waiting {
+		hint = counted(" (parked only; %s are waiting: -waiting hurries them)", waiting)
 	}
 	s.object(fields{"rollout": s.filter.Rollout, "account": s.filter.Account, "retried": n, "waiting": waiting, "leftOut": leftOut})
-	s.textf("%s", text)
+	s.textf("%s ordered again%s%s", number(n), hint, counted("; %s left out, as their rollout is cancelled", leftOut))
 	return nil
 }
 

@@ -138,6 +138,14 @@ func number(n int) string {
 	return text
 }
 
+// counted formats a number of instances. It is empty for none.
+func counted(format string, n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(format, number(n))
+}
+
 var unquote = strings.NewReplacer(`\"`, `"`, `\\`, `\`)
 
 // escape writes what is not printable as Go does, so that nothing that was stored can control the terminal or make lines.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -183,54 +185,36 @@ func (w *watcher) remarks(p fleet.Progress) (all []string) {
 
 // conclude says how it ended: at rest, or with the error of follow.
 func (w *watcher) conclude(ctx context.Context, err error) error {
-	p, name := w.last, w.filter.Rollout
-	code := verdict(p)
 	w.draw(ctx, true)
+	p, name := w.last, w.filter.Rollout
+	code, text, timedOut := verdict(p), ended(p), errors.Is(err, errTimeout)
 	switch {
-	case errors.Is(err, errTimeout) && code != exitWrong:
-		w.textf("%s: not done in time: %s left", name, number(p.Pending+p.Applying+p.Waiting))
-		return exit(exitInterrupted)
-	case err != nil && !errors.Is(err, errTimeout) && !errors.Is(err, errStill):
+	case err != nil && !timedOut && !errors.Is(err, errStill):
 		return err
+	case code == exitWrong:
+		text = fmt.Sprintf("still ordering: %s so far; start it again to go on", number(p.Total))
+	case timedOut:
+		code, text = exitInterrupted, fmt.Sprintf("not done in time: %s left", number(p.Pending+p.Applying+p.Waiting))
 	case code == exitHeld:
+		text = fmt.Sprintf("held: %s; to go on: zapi-fleet resume -name %s", strings.TrimPrefix(p.Held, "held: "), name)
 		w.object(fields{"rollout": name, "outcome": code.outcome()}, p)
 	}
-	if !w.json && p.Total > 0 {
+	if !w.json && !timedOut && p.Total > 0 {
 		if err := w.counts(ctx); err != nil {
 			return err
 		}
-	}
-	text := ended(p)
-	switch code {
-	case exitWrong:
-		text = fmt.Sprintf("still ordering: %s so far; start it again to go on", number(p.Total))
-	case exitHeld:
-		text = fmt.Sprintf("held: %s; to go on: zapi-fleet resume -name %s", strings.TrimPrefix(p.Held, "held: "), name)
 	}
 	w.textf("%s: %s", name, text)
 	return code
 }
 
-// count is a number of instances and what has become of them.
-type count struct {
-	n    int
-	what string
-}
-
-// nonzero formats those counts that are not zero.
-func nonzero(format string, counts ...count) (all []string) {
-	for _, c := range counts {
-		if c.n > 0 {
-			all = append(all, fmt.Sprintf(format, number(c.n), c.what))
-		}
-	}
-	return all
-}
-
 // ended says what is not as it was ordered, and what is.
 func ended(p fleet.Progress) string {
-	all := nonzero("%s %s", count{p.Cancelled, "taken back"}, count{p.Parked, "parked"}, count{p.Missing, "missing: start it again"}, count{p.Superseded, "superseded"})
-	return strings.Join(append(all, number(p.Applied)+" applied"), ", ")
+	parts := []string{
+		counted("%s taken back", p.Cancelled), counted("%s parked", p.Parked), counted("%s missing: start it again", p.Missing),
+		counted("%s superseded", p.Superseded), number(p.Applied) + " applied",
+	}
+	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), ", ")
 }
 
 // progressLine is the progress as a bar and numbers, in a number of columns. What is least needed is left out first.
@@ -239,24 +223,25 @@ func progressLine(name string, p fleet.Progress, remarks []string, columns int) 
 	if p.Total > 0 {
 		share = float64(p.Applied+p.Superseded) / float64(p.Total)
 	}
-	parts := []string{fmt.Sprintf("%s  %d %%", name, int(share*100)), number(p.Applied+p.Parked+p.Superseded+p.Cancelled) + " of " + number(p.Total)}
-	switch {
-	case p.Ordering:
-		parts = []string{name + "  ordering: " + number(p.Total) + " so far"}
-	case p.Held != "":
-		parts = append(parts, p.Held)
+	line := fmt.Sprintf("%s  %d %%", name, int(share*100))
+	parts := []string{
+		number(p.Applied+p.Parked+p.Superseded+p.Cancelled) + " of " + number(p.Total),
+		p.Held, counted("parked %s", p.Parked), counted("cancelled %s", p.Cancelled), counted("missing %s", p.Missing),
+		counted("waiting %s", p.Waiting), counted("applying %s", p.Applying), counted("superseded %s", p.Superseded),
+		counted("%s/s", int(math.Round(p.PerSecond))),
 	}
-	parts = append(parts, nonzero("%[2]s %[1]s", count{p.Parked, "parked"}, count{p.Cancelled, "cancelled"}, count{p.Missing, "missing"},
-		count{p.Waiting, "waiting"}, count{p.Applying, "applying"}, count{p.Superseded, "superseded"})...)
-	if p.PerSecond > 0 {
-		parts = append(parts, fmt.Sprintf("%.0f/s", p.PerSecond))
+	if p.Ordering {
+		line = fmt.Sprintf("%s  ordering: %s so far", name, number(p.Total))
+		parts[0], parts[1] = "", ""
 	}
 	if p.Left > 0 {
 		parts = append(parts, p.Left.String()+" left")
 	}
-	parts = append(parts, remarks...)
-	line := escape(parts[0])
-	for _, part := range parts[1:] {
+	line = escape(line)
+	for _, part := range append(parts, remarks...) {
+		if part == "" {
+			continue
+		}
 		longer := line + "   " + escape(part)
 		if utf8.RuneCountInString(longer) > columns {
 			break
