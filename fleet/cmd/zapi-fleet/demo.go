@@ -1,269 +1,156 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/zapi-go/zapi"
 	"github.com/zapi-go/zapi/fleet"
 	"github.com/zapi-go/zapi/zapitest"
 )
 
-// The accounts of the demo. Their rates make each rollout last some 15 seconds.
-var demoAccounts = []struct {
-	name      string
-	instances int
-	pace      fleet.Pace
-}{
-	{"acme", 1500, fleet.Pace{PerSecond: 120, Burst: 20}},
-	{"globex", 400, fleet.Pace{PerSecond: 40, Burst: 10}},
-	{"initech", 100, fleet.Pace{PerSecond: 10, Burst: 5}},
+// demoNight is what an operator of the demo works with: a fleet, files, and a fake API.
+type demoNight struct {
+	*screen
+	fleet   *fleet.Fleet
+	dir     string
+	api     *zapitest.Server
+	creds   credentials // that the workers know
+	broken  int         // instances that cannot be applied
+	rotated atomic.Bool // acme has another Client-Token than the workers know
+	err     error       // the first that a command returned
 }
 
-// demoFleet is the fake API of the demo and what its workers know of it.
-type demoFleet struct {
-	api       *zapitest.Server
-	transport *http.Transport
-	targets   []fleet.Target
-	creds     map[string]zapi.Credentials
-	trouble   map[string]string // by instance
-	parked    int               // how many cannot be applied
-	throttled atomic.Int64
-	failed    sync.Map    // instances that have failed once
-	rotated   atomic.Bool // acme has another Client-Token than the workers know
-	fleet     *fleet.Fleet
-	out       *screen
-}
-
-func demo(flags *flag.FlagSet) action {
-	workers := flags.Int("workers", 3, "`number` of workers")
-	return func(ctx context.Context, out *screen) (err error) {
-		if *workers < 1 || *workers > 100 {
-			return errors.New("-workers must be 1 to 100")
-		}
-		dir, err := os.MkdirTemp("", "zapi-fleet")
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-		d := newDemoFleet()
-		defer d.close()
-		d.out = out
-		if d.fleet, err = fleet.Open(ctx, fleet.Embedded(dir), fleet.WithActor("ana@demo")); err != nil {
-			return err
-		}
-		err = d.run(ctx, *workers)
-		return errors.Join(err, d.fleet.Close())
+func demo(ctx context.Context, s *session) (err error) {
+	if s.workers < 1 || s.workers > 100 {
+		return errors.New("-workers must be 1 to 100")
 	}
-}
-
-func newDemoFleet() *demoFleet {
-	d := &demoFleet{
-		api: zapitest.NewServer(), transport: &http.Transport{MaxIdleConnsPerHost: 256},
-		creds: make(map[string]zapi.Credentials), trouble: make(map[string]string),
+	dir, err := os.MkdirTemp("", "zapi-fleet")
+	if err != nil {
+		return err
 	}
-	for _, account := range demoAccounts {
-		for i := range account.instances {
-			creds := d.api.AddInstance()
-			id := creds.InstanceID
-			switch {
-			case account.name == "acme" && i%250 == 7:
-				creds.ClientToken = "wrong"
-				d.parked++
-			case account.name == "acme" && i%500 == 9:
-				creds.InstanceID = "gone-" + id
-				id = creds.InstanceID
-				d.parked++
-			case account.name == "globex" && i%40 == 3:
-				d.trouble[id] = "fails once"
-			case account.name == "initech":
-				d.trouble[id] = "throttled"
-			case i%25 == 5:
-				d.trouble[id] = "slow"
-			}
-			if account.name == "acme" && d.trouble[id] == "" {
-				d.trouble[id] = "acme"
-			}
-			d.creds[id] = creds
-			d.targets = append(d.targets, fleet.Target{Account: account.name, Instance: id})
-		}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	n := &demoNight{screen: s.screen, dir: dir, api: zapitest.NewServer(), creds: make(credentials)}
+	defer n.api.Close()
+	if err := n.prepare(); err != nil {
+		return err
 	}
-	return d
-}
-
-func (d *demoFleet) close() {
-	d.transport.CloseIdleConnections()
-	d.api.Close()
-}
-
-// run lets workers apply what the demo orders.
-func (d *demoFleet) run(ctx context.Context, workers int) error {
-	for _, account := range demoAccounts {
-		if err := d.fleet.SetPace(ctx, account.name, account.pace); err != nil {
-			return err
-		}
+	if n.fleet, err = fleet.Open(ctx, fleet.Embedded(filepath.Join(dir, "store")), fleet.WithActor("ana@demo")); err != nil {
+		return err
 	}
-	working, stop := context.WithCancel(ctx)
-	defer stop()
-	ended := make(chan error, workers)
-	for range workers {
-		go func() {
-			ended <- d.fleet.Work(working, credentials(d.creds), fleet.WithAttempts(8, time.Second, 5*time.Second),
-				fleet.WithClient(zapi.WithBaseURL(d.api.URL()), zapi.WithTransport(d)))
-		}()
+	ctx, stop := context.WithCancel(ctx)
+	group, working := errgroup.WithContext(ctx)
+	for range s.workers {
+		group.Go(func() error {
+			return n.fleet.Work(working, n, fleet.WithAttempts(8, time.Second, 5*time.Second), fleet.WithClient(zapi.WithBaseURL(n.api.URL())))
+		})
 	}
-	err := d.play(ctx)
+	n.play(working)
 	stop()
-	for range workers {
-		err = errors.Join(err, <-ended)
-	}
-	return err
+	return errors.Join(n.err, group.Wait(), n.fleet.Close())
 }
 
-// play is the night of an operator: a canary, its resume, and a rollout that halts.
-func (d *demoFleet) play(ctx context.Context) error {
-	first := fleet.Rollout{
-		Name: "2026-11", Policy: zapi.Policy{Photo: &zapi.Audience{Visibility: zapi.VisibilityContacts}}, Targets: slices.Values(d.targets), Canary: 50,
-	}
-	second := fleet.Rollout{Name: "2026-12", Policy: zapi.Policy{Online: zapi.OnlineSameAsLastSeen}, Targets: first.Targets}
-
-	d.title("plan -name 2026-11")
-	p, err := d.fleet.Plan(ctx, first)
-	if err != nil {
-		return err
-	}
-	d.out.plan(first.Name, p)
-	d.title("start -name 2026-11 -canary 50")
-	if err := d.start(ctx, first); err != nil {
-		return err
-	}
-	if _, err := d.watch(ctx, first.Name, exitHeld); err != nil {
-		return err
-	}
-	d.title("resume -name 2026-11")
-	if err := d.fleet.Resume(ctx, first.Name); err != nil {
-		return err
-	}
-	last, err := d.watch(ctx, first.Name, exitIncomplete)
-	if err != nil {
-		return err
-	}
-	if err := d.out.counts(ctx, d.fleet, fleet.Filter{Rollout: first.Name}); err != nil {
-		return err
-	}
-	if err := d.check(last); err != nil {
-		return err
-	}
-
-	d.rotated.Store(true)
-	d.title("start -name 2026-12   (meanwhile, somebody has changed acme's Client-Token)")
-	if err := d.start(ctx, second); err != nil {
-		return err
-	}
-	if _, err := d.watch(ctx, second.Name, exitHeld); err != nil {
-		return err
-	}
-	d.rotated.Store(false)
-	d.title("retry -name 2026-12; resume -name 2026-12   (with the right token)")
-	if _, err := d.fleet.Retry(ctx, fleet.Filter{Rollout: second.Name}); err != nil {
-		return err
-	}
-	if err := d.fleet.Resume(ctx, second.Name); err != nil {
-		return err
-	}
-	if _, err := d.watch(ctx, second.Name, exitIncomplete); err != nil {
-		return err
-	}
-	d.title("audit")
-	for e, err := range d.fleet.Audit(ctx) {
-		if err != nil {
-			return err
+// prepare writes the files, and fills the API with instances. Some of them cannot be applied.
+func (n *demoNight) prepare() error {
+	var targets strings.Builder
+	targets.WriteString("account,instance\n")
+	instances := map[string]int{"acme": 1500, "globex": 400, "initech": 100}
+	for _, account := range slices.Sorted(maps.Keys(instances)) {
+		for i := range instances[account] {
+			creds := n.api.AddInstance()
+			switch {
+			case account == "acme" && i%250 == 7:
+				creds.ClientToken = "wrong"
+				n.broken++
+			case account == "acme" && i%500 == 9:
+				creds.InstanceID = "gone-" + creds.InstanceID
+				n.broken++
+			}
+			n.creds[creds.InstanceID] = creds
+			fmt.Fprintf(&targets, "%s,%s\n", account, creds.InstanceID)
 		}
-		if e.Rollout != "" {
-			d.out.sayf("%s  %s  %s  %s", e.By, e.Action, e.Rollout, e.Detail)
+	}
+	for name, text := range map[string]string{
+		"photo.yaml": "photo: {visibility: CONTACTS}\n", "online.yaml": "online: SAME_LAST_SEEN\n", "targets.csv": targets.String(),
+	} {
+		if err := os.WriteFile(filepath.Join(n.dir, name), []byte(text), 0o600); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (d *demoFleet) title(text string) {
-	d.out.sayf("$ zapi-fleet %s", text)
+// Credentials implements [fleet.Resolver]. It takes the time that a real API would.
+func (n *demoNight) Credentials(ctx context.Context, t fleet.Target) (zapi.Credentials, error) {
+	sleep(ctx, 50*time.Millisecond)
+	creds := n.creds[t.Instance]
+	if t.Account == "acme" && n.rotated.Load() {
+		creds.ClientToken = "wrong"
+	}
+	return creds, nil
 }
 
-func (d *demoFleet) start(ctx context.Context, r fleet.Rollout) error {
-	receipt, err := d.fleet.Start(ctx, r)
-	if err == nil {
-		d.out.ordered(r, receipt)
-	}
-	return err
+// play is what the operator does: a canary, its resume, and a rollout that halts.
+func (n *demoNight) play(ctx context.Context) {
+	n.do(ctx, exitDone, "plan -name 2026-11 -policy photo.yaml -targets targets.csv")
+	n.do(ctx, exitDone, "start -name 2026-11 -policy photo.yaml -targets targets.csv -canary 50 -pace 100")
+	n.do(ctx, exitHeld, "watch -name 2026-11")
+	n.api.FailNext(5, zapitest.Answer{StatusCode: http.StatusServiceUnavailable})
+	n.api.FailNext(2, zapitest.Answer{StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"2"}}})
+	n.do(ctx, exitDone, "resume -name 2026-11")
+	n.do(ctx, exitIncomplete, "watch -name 2026-11")
+	n.check()
+	n.rotated.Store(true)
+	n.do(ctx, exitDone, "start -name 2026-12 -policy online.yaml -targets targets.csv   # meanwhile, somebody has changed acme's Client-Token")
+	n.do(ctx, exitHeld, "watch -name 2026-12")
+	n.rotated.Store(false)
+	n.do(ctx, exitDone, "retry -name 2026-12   # with the right token")
+	n.do(ctx, exitDone, "resume -name 2026-12")
+	n.do(ctx, exitIncomplete, "watch -name 2026-12")
+	n.do(ctx, exitDone, "audit")
 }
 
-// watch shows a rollout until it rests, which it must do in the way that the demo has prepared.
-func (d *demoFleet) watch(ctx context.Context, name string, want exit) (fleet.Progress, error) {
-	w := watcher{fleet: d.fleet, name: name, out: d.out, engine: new(engine)}
-	last, err := w.watch(ctx, 0)
-	if err != nil {
-		return last, err
+// do runs a command, which must end as the demo has prepared it. After an error, it does nothing more.
+func (n *demoNight) do(ctx context.Context, want exit, command string) {
+	if n.err != nil {
+		return
 	}
-	if err := w.conclude(last); !errors.Is(err, want) {
-		return last, fmt.Errorf("the demo went wrong: %w instead of %w", err, want)
+	n.sayf("$ zapi-fleet %s", command)
+	command, _, _ = strings.Cut(command, "#")
+	args := strings.Fields(command)
+	for i, arg := range args {
+		if filepath.Ext(arg) != "" {
+			args[i] = filepath.Join(n.dir, arg)
+		}
 	}
-	return last, nil
+	err := cmp.Or(dispatch(ctx, &session{screen: n.screen, fleet: n.fleet}, args), error(exit(exitDone)))
+	if !errors.Is(err, want) {
+		n.err = fmt.Errorf("the demo went wrong: %s: %w instead of %w", args[0], err, want)
+	}
 }
 
 // check compares what fleet says with what the API has.
-func (d *demoFleet) check(last fleet.Progress) error {
+func (n *demoNight) check() {
 	inPlace := 0
-	for id := range d.creds {
-		if d.api.Settings(id).Photo.Visibility == zapi.VisibilityContacts {
+	for id := range n.creds {
+		if n.api.Settings(id).Photo.Visibility == zapi.VisibilityContacts {
 			inPlace++
 		}
 	}
-	if last.Applied != inPlace || last.Parked != d.parked || last.Applied+last.Parked != last.Total {
-		return fmt.Errorf("%s applied, but %s in place at the API; %d parked, but %d cannot be applied",
-			number(last.Applied), number(inPlace), last.Parked, d.parked)
+	if want := len(n.creds) - n.broken; n.err == nil && inPlace != want {
+		n.err = fmt.Errorf("%s in place at the API instead of %s", number(inPlace), number(want))
 	}
-	d.out.sayf("all that can be applied is in place at the API: %s of %s", number(inPlace), number(last.Total))
-	return nil
-}
-
-// RoundTrip is the network of the demo: some instances are slow, throttled or fail once.
-func (d *demoFleet) RoundTrip(r *http.Request) (*http.Response, error) {
-	id := strings.Split(r.URL.Path, "/")[2]
-	latency := 50 * time.Millisecond
-	switch d.trouble[id] {
-	case "acme":
-		if d.rotated.Load() {
-			return refusal(r, http.StatusForbidden, http.Header{}), nil
-		}
-	case "slow":
-		latency = 1500 * time.Millisecond
-	case "throttled":
-		if n := d.throttled.Add(1); n == 30 || n == 31 {
-			return refusal(r, http.StatusTooManyRequests, http.Header{"Retry-After": {"2"}}), nil
-		}
-	case "fails once":
-		if _, failed := d.failed.LoadOrStore(id, true); !failed {
-			return refusal(r, http.StatusServiceUnavailable, http.Header{}), nil
-		}
-	}
-	select {
-	case <-time.After(latency):
-	case <-r.Context().Done():
-		return nil, r.Context().Err()
-	}
-	return d.transport.RoundTrip(r)
-}
-
-func refusal(r *http.Request, status int, header http.Header) *http.Response {
-	return &http.Response{StatusCode: status, Header: header, Body: http.NoBody, Request: r, ProtoMajor: 1, ProtoMinor: 1}
+	n.sayf("all that can be applied is in place at the API: %s of %s", number(inPlace), number(len(n.creds)))
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,8 +70,7 @@ func accepts(t *testing.T, args []string) {
 	t.Helper()
 	i := slices.IndexFunc(commands, func(c command) bool { return c.name == args[0] })
 	require.GreaterOrEqual(t, i, 0, args[0])
-	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
-	commands[i].define(flags)
+	flags, _ := commands[i].flagSet(&session{screen: new(screen)})
 	require.NoError(t, flags.Parse(args[1:]))
 	assert.Empty(t, flags.Args())
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -19,45 +20,50 @@ import (
 	"github.com/zapi-go/zapi/fleet"
 )
 
-// command is one command: define adds its flags and returns what runs once they are parsed.
+// command is one command, with the names of its flags. Those that end with an exclamation mark must be given.
 type command struct {
-	name, about string
-	define      func(flags *flag.FlagSet) action
+	name, flags, about string
+	run                action
 }
 
-type action func(ctx context.Context, out *screen) error
+type action func(ctx context.Context, s *session) error
 
-// needed ends the description of a flag that must be given.
-const needed = "; needed"
+var commands []command
 
-var commands = []command{
-	{"plan", "show what start would do, and how long it would take; orders nothing", plan},
-	{"start", "order a policy for the instances of a file; the same name goes on where it stopped", start},
-	{"watch", "show the progress of a rollout until it is done or held", watch},
-	{"pause", "hold a rollout: no more of it is begun", pause},
-	{"resume", "let a rollout go on that a canary, a pause or a halt holds", resume},
-	{"cancel", "take back what has not begun of a rollout", cancel},
-	{"retry", "order parked instances again, or hurry those that wait", retry},
-	{"rollouts", "list the rollouts, newest first", rollouts},
-	{"describe", "show a rollout: its policy, who began it, its counts, why it is held", describe},
-	{"status", "count instances by account, or list them", status},
-	{"show", "show one instance: state, reason, next try, last applied policy", show},
-	{"audit", "list who did what, and when", audit},
-	{"pace", "set the requests per second of an account", pace},
-	{"work", "apply what is ordered, until interrupted", work},
-	{"serve", "run an engine that other processes on this machine can use, until interrupted", serve},
-	{"demo", "show a canary, a resume and a halt with 2,000 instances of a fake API", demo},
-	{"version", "print the version of the program", version},
+func init() { // not where it is declared, as demo runs the others
+	commands = []command{
+		{"plan", engineFlags + "name! policy! targets! credentials", "show what start would do, and how long it would take; orders nothing", withEngine(plan)},
+		{"start", engineFlags + "name! policy! targets! canary halt pace burst", "order a policy for the instances of a file; the same name goes on where it stopped", start},
+		{"watch", engineFlags + "name! timeout", "show the progress of a rollout until it is done or held", watch},
+		{"pause", engineFlags + "name!", "hold a rollout: no more of it is begun", withEngine(pause)},
+		{"resume", engineFlags + "name!", "let a rollout go on that a canary, a pause or a halt holds", withEngine(resume)},
+		{"cancel", engineFlags + "name!", "take back what has not begun of a rollout", withEngine(cancel)},
+		{"retry", engineFlags + "name account kind older waiting", "order parked instances again, or hurry those that wait", withEngine(retry)},
+		{"rollouts", engineFlags, "list the rollouts, newest first", withEngine(rollouts)},
+		{"describe", engineFlags + "name!", "show a rollout: its policy, who began it, its counts, why it is held", withEngine(describe)},
+		{"status", engineFlags + "name account kind older state list", "count instances by account, or list them", withEngine(status)},
+		{"show", engineFlags + "instance! account", "show one instance: state, reason, next try, last applied policy", withEngine(show)},
+		{"audit", engineFlags, "list who did what, and when", withEngine(audit)},
+		{"pace", engineFlags + "account! rate! burst", "set the requests per second of an account", withEngine(pace)},
+		{"work", engineFlags + "credentials! base-url calls calls-per-account metrics v", "apply what is ordered, until interrupted", work},
+		{"serve", "json dir! listen", "run an engine that other processes on this machine can use, until interrupted", serve},
+		{"demo", "json workers", "show a canary, a resume and a halt with 2,000 instances of a fake API", demo},
+		{"version", "json", "print the version of the program", version},
+	}
 }
 
-// Exit codes. Those from 3 on are verdicts about a rollout; see verdict.
+// exit ends the program with a code and no message: the command has said all. Those from 3 on are verdicts about a rollout.
+type exit int
+
 const (
-	exitDone        = 0
-	exitInterrupted = 1
-	exitWrong       = 2
-	exitIncomplete  = 3
-	exitHeld        = 4
+	exitDone = iota
+	exitInterrupted
+	exitWrong
+	exitIncomplete
+	exitHeld
 )
+
+func (e exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 const notes = `
 Each command describes its flags with -h; with -json it prints one JSON object a line. All but demo and
@@ -81,11 +87,6 @@ func usage() string {
 	return "zapi-fleet rolls a privacy policy out to many instances of Z-API.\n\n" + list.String() + notes
 }
 
-// exit ends the program with a code and no message: the command has said all.
-type exit int
-
-func (e exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
-
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second interrupt ends the program at once
@@ -95,59 +96,71 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	err := dispatch(ctx, args, newScreen(stdout))
-	var code exit
+	err := dispatch(ctx, &session{screen: newScreen(stdout)}, args)
+	code := exit(exitDone)
 	switch {
-	case err == nil:
-		return exitDone
-	case errors.As(err, &code):
-		return int(code)
+	case err == nil || errors.As(err, &code):
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		fmt.Fprintln(stderr, "zapi-fleet: interrupted")
-		return exitInterrupted
+		code = exitInterrupted
+	default:
+		fmt.Fprintln(stderr, "zapi-fleet: "+oneLine(err))
+		code = exitWrong
 	}
-	fmt.Fprintln(stderr, "zapi-fleet: "+oneLine(err))
-	return exitWrong
+	return int(code)
 }
 
-func dispatch(ctx context.Context, args []string, out *screen) error {
+// dispatch runs the command that args name.
+func dispatch(ctx context.Context, s *session, args []string) error {
 	if len(args) == 0 {
 		return errors.New("a command is missing; zapi-fleet -h lists them")
 	}
 	name, args := args[0], args[1:]
-	if name == "-h" || name == "-help" || name == "--help" || name == "help" {
-		out.print(usage())
+	if slices.Contains([]string{"-h", "-help", "--help", "help"}, name) {
+		s.print(usage())
 		return nil
 	}
 	i := slices.IndexFunc(commands, func(c command) bool { return c.name == name })
 	if i < 0 {
 		return fmt.Errorf("%q is not a command; zapi-fleet -h lists them", name)
 	}
-	flags := flag.NewFlagSet(name, flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	flags.BoolVar(&out.json, "json", false, "print one JSON object a line")
-	do := commands[i].define(flags)
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		out.print(fmt.Sprintf("zapi-fleet %s: %s\n\n", name, commands[i].about))
-		flags.SetOutput(out.w)
+	c := commands[i]
+	flags, needed := c.flagSet(s)
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		s.print(fmt.Sprintf("zapi-fleet %s: %s\n\n", name, c.about))
+		flags.SetOutput(s.w)
 		flags.PrintDefaults()
 		return nil
-	} else if err != nil {
+	case err != nil:
 		return fmt.Errorf("%s: %w", name, err)
-	}
-	if flags.NArg() > 0 {
+	case flags.NArg() > 0:
 		return fmt.Errorf("%s: %q is superfluous", name, flags.Arg(0))
 	}
-	var missing error
-	flags.VisitAll(func(f *flag.Flag) {
-		if strings.HasSuffix(f.Usage, needed) && (f.Value.String() == "" || f.Value.String() == "0") {
-			missing = cmp.Or(missing, fmt.Errorf("-%s is needed", f.Name))
-		}
+	flags.Visit(func(f *flag.Flag) {
+		needed = slices.DeleteFunc(needed, func(name string) bool { return name == f.Name })
 	})
-	if missing != nil {
-		return missing
+	if len(needed) > 0 {
+		return fmt.Errorf("-%s is needed", needed[0])
 	}
-	return do(ctx, out)
+	return c.run(ctx, s)
+}
+
+// flagSet returns the flags of c, which are fields of s, and the names of those that are needed.
+func (c command) flagSet(s *session) (flags *flag.FlagSet, needed []string) {
+	flags = flag.NewFlagSet(c.name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	all := s.flags()
+	for name := range strings.FieldsSeq(c.flags) {
+		name, isNeeded := strings.CutSuffix(name, "!")
+		f := all.Lookup(name)
+		if isNeeded {
+			f.Usage += "; needed"
+			needed = append(needed, name)
+		}
+		flags.Var(f.Value, name, f.Usage)
+	}
+	return flags, needed
 }
 
 // oneLine is the error on one line, with a hint where one helps.
@@ -164,4 +177,16 @@ func oneLine(err error) string {
 		text += ": is " + tokenVariable + " that of the server?"
 	}
 	return escape(text)
+}
+
+func version(_ context.Context, s *session) error {
+	s.object(fields{"version": programVersion()})
+	s.textf("%s", programVersion())
+	return nil
+}
+
+// programVersion is the version of the module that the program was built from.
+func programVersion() string {
+	info, _ := debug.ReadBuildInfo() // which the go command always adds
+	return cmp.Or(info.Main.Version, "(devel)")
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -159,6 +160,7 @@ func TestProgressLine(t *testing.T) {
 		{"wide", p, all, 1000, "███████████████░░░░░  r  77 %   1,560 of 2,000   parked 4   waiting 9   applying 61   196/s   2s left   3 workers   rate limited 9, tried again until 03:12:00"},
 		{"80 columns", p, all, 80, "r  77 %   1,560 of 2,000   parked 4   waiting 9   applying 61   196/s   2s left"},
 		{"40 columns", p, all, 40, "r  77 %   1,560 of 2,000   parked 4"},
+		{"a long name", fleet.Progress{Total: 2000, Applied: 1000}, nil, 14, "r  50 %"},
 		{"nothing", fleet.Progress{}, nil, 1000, "░░░░░░░░░░░░░░░░░░░░  r  0 %   0 of 0"},
 		{"held", fleet.Progress{Total: 10, Applied: 5, Pending: 5, Held: "paused"}, nil, 40, "r  50 %   5 of 10   paused"},
 		{"cancelled", fleet.Progress{Total: 600, Cancelled: 600}, nil, 60, "░░░░░░░░░░░░░░░░░░░░  r  0 %   600 of 600   cancelled 600"},
@@ -181,21 +183,20 @@ func TestVerdict(t *testing.T) {
 		outcome string
 		code    exit
 	}{
-		{"all applied", fleet.Progress{Total: 2, Applied: 2}, applied, 0},
-		{"some superseded", fleet.Progress{Total: 2, Applied: 1, Superseded: 1}, applied, 0},
-		{"all superseded", fleet.Progress{Total: 2, Superseded: 2}, incomplete, 3},
-		{"parked", fleet.Progress{Total: 2, Applied: 1, Parked: 1}, incomplete, 3},
-		{"cancelled", fleet.Progress{Total: 2, Applied: 1, Cancelled: 1}, incomplete, 3},
-		{"missing", fleet.Progress{Total: 2, Applied: 1, Missing: 1}, incomplete, 3},
-		{"held", fleet.Progress{Total: 2, Applied: 1, Pending: 1, Held: "paused"}, held, 4},
-		{"running", fleet.Progress{Total: 2, Applied: 1, Waiting: 1}, running, 1},
-		{"ordering", fleet.Progress{Total: 2, Pending: 2, Ordering: true, Held: "canary"}, ordering, 2},
+		{"all applied", fleet.Progress{Total: 2, Applied: 2}, "applied", 0},
+		{"some superseded", fleet.Progress{Total: 2, Applied: 1, Superseded: 1}, "applied", 0},
+		{"all superseded", fleet.Progress{Total: 2, Superseded: 2}, "incomplete", 3},
+		{"parked", fleet.Progress{Total: 2, Applied: 1, Parked: 1}, "incomplete", 3},
+		{"cancelled", fleet.Progress{Total: 2, Applied: 1, Cancelled: 1}, "incomplete", 3},
+		{"missing", fleet.Progress{Total: 2, Applied: 1, Missing: 1}, "incomplete", 3},
+		{"held", fleet.Progress{Total: 2, Applied: 1, Pending: 1, Held: "paused"}, "held", 4},
+		{"running", fleet.Progress{Total: 2, Applied: 1, Waiting: 1}, "running", 1},
+		{"ordering", fleet.Progress{Total: 2, Pending: 2, Ordering: true, Held: "canary"}, "ordering", 2},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			outcome, code := verdict(row.p)
-			assert.Equal(t, row.outcome, outcome)
-			assert.Equal(t, row.code, code)
+			assert.Equal(t, row.code, verdict(row.p))
+			assert.Equal(t, row.outcome, row.code.outcome())
 		})
 	}
 }
@@ -208,7 +209,7 @@ func TestEscape(t *testing.T) {
 	var text bytes.Buffer
 	out := newScreen(&text)
 	out.sayf("%s", evil)
-	out.table(0, [][]string{{evil, "x"}})
+	out.table(0, row{evil, "x"})
 	out.json = true
 	out.object(fields{"kind": evil})
 	assert.NotContains(t, strings.ReplaceAll(text.String(), "\n", ""), "\x1b")
@@ -220,6 +221,46 @@ func TestEscape(t *testing.T) {
 	_, line, _ := strings.Cut(text.String(), "{")
 	require.NoError(t, json.Unmarshal([]byte("{"+line), &object))
 	assert.Equal(t, evil, object["kind"])
+}
+
+// What happens to an account is said in a line; what happens to an instance is not; what fails again is said once a minute.
+func TestReporter(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 25, 3, 0, 0, 0, time.Local)
+	account := slog.String("account", "acme")
+	for _, row := range []struct {
+		name    string
+		records []slog.Record
+		want    string
+	}{
+		{"away", []slog.Record{logged(at, "account away", account, slog.String("worker", "w"))}, "account acme is away; waiting for it\n"},
+		{"back", []slog.Record{logged(at, "account back", account)}, "account acme is back\n"},
+		{"held", []slog.Record{logged(at, "account held", account, slog.Time("until", at.Add(12*time.Minute)))}, "account acme is held by 429s until 03:12:00\n"},
+		{"held until a text", []slog.Record{logged(at, "account held", account, slog.String("until", "later"))}, "account acme is held by 429s until later\n"},
+		{"two accounts", []slog.Record{logged(at, "account back", account), logged(at, "account back", slog.String("account", "b"))}, "account acme is back\naccount b is back\n"},
+		{"instance", []slog.Record{logged(at, "apply failed", slog.String("key", "acme.I1"), slog.String("kind", "not found"))}, ""},
+		{"written by anybody", []slog.Record{logged(at, "account back", slog.String("account", "\x1b[2J"))}, `account \x1b[2J is back` + "\n"},
+		{"other", []slog.Record{logged(at, "halted: unauthorized 12 of 40", slog.String("rollout", "a"), slog.Any("error", nil))}, "halted: unauthorized 12 of 40 rollout=a\n"},
+		{"again", []slog.Record{logged(at, "cannot read"), logged(at.Add(59*time.Second), "cannot read"), logged(at.Add(time.Minute), "cannot read")}, "cannot read\ncannot read\n"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			var text, all bytes.Buffer
+			r := newReporter(newScreen(&text), &all)
+			for _, record := range row.records {
+				require.True(t, r.Enabled(t.Context(), record.Level))
+				require.NoError(t, r.Handle(t.Context(), record))
+			}
+			assert.Equal(t, row.want, text.String())
+			assert.Equal(t, len(row.records), strings.Count(all.String(), "\n"), "-v logs all")
+		})
+	}
+}
+
+func logged(at time.Time, message string, attrs ...slog.Attr) slog.Record {
+	record := slog.NewRecord(at, slog.LevelInfo, message, 0)
+	record.AddAttrs(attrs...)
+	return record
 }
 
 // Serve says at once that it cannot write, and gives up after a minute.
@@ -258,5 +299,10 @@ func TestGuard(t *testing.T) {
 		})
 	}
 	assert.NoError(t, writes(t.TempDir()))
-	assert.Error(t, writes(filepath.Join(t.TempDir(), "missing")))
+	dir := filepath.Join(t.TempDir(), "missing")
+	probe := writer(dir)
+	require.Error(t, probe())
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	assert.NoError(t, writes(dir))
+	assert.Error(t, probe(), "the engine has failed to write, and does not try again")
 }

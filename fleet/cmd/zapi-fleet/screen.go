@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"text/tabwriter"
+	"time"
 	"unicode"
+	"unicode/utf16"
 
 	"golang.org/x/term"
 )
@@ -18,19 +21,22 @@ import (
 type screen struct {
 	mu       sync.Mutex
 	w        io.Writer
-	terminal bool
+	terminal *os.File // nil if w is none
 	json     bool
 }
 
 func newScreen(w io.Writer) *screen {
-	file, ok := w.(*os.File)
-	return &screen{w: w, terminal: ok && term.IsTerminal(int(file.Fd()))}
+	s := &screen{w: w}
+	if file, ok := w.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		s.terminal = file
+	}
+	return s
 }
 
 // width returns the columns of the terminal, or many.
 func (s *screen) width() int {
-	if file, ok := s.w.(*os.File); ok && s.terminal {
-		if columns, _, err := term.GetSize(int(file.Fd())); err == nil {
+	if s.terminal != nil {
+		if columns, _, err := term.GetSize(int(s.terminal.Fd())); err == nil {
 			return max(columns, 40)
 		}
 	}
@@ -43,61 +49,60 @@ func (s *screen) print(text string) {
 	fmt.Fprint(s.w, text)
 }
 
-// say prints a line, or with -json the fields of values.
-func (s *screen) say(text string, values ...any) {
-	if s.json {
-		s.object(values...)
-		return
+// textf prints a line, unless objects are wanted.
+func (s *screen) textf(format string, args ...any) {
+	if !s.json {
+		s.print(escape(fmt.Sprintf(format, args...)) + "\n")
 	}
-	s.print(escape(text) + "\n")
 }
 
-// sayf is say with a text only.
+// sayf prints a message, as a line or as an object.
 func (s *screen) sayf(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	s.say(text, fields{"message": text})
+	s.textf(format, args...)
+	s.object(fields{"message": fmt.Sprintf(format, args...)})
 }
 
 // fields are members of an object.
 type fields map[string]any
 
-// object prints the members of all values as one object. Of two with the same name, the first stays.
+// object prints the members of all values as one object, if objects are wanted. Of two with the same name, the first stays.
 func (s *screen) object(values ...any) {
+	if !s.json {
+		return
+	}
 	all := make(map[string]json.RawMessage)
-	for _, value := range values {
+	for _, value := range slices.Backward(values) {
 		data, err := json.Marshal(value)
-		members := make(map[string]json.RawMessage)
-		if err == nil {
-			err = json.Unmarshal(data, &members)
+		if err != nil { // such as of a policy that a later release has stored
+			data, _ = json.Marshal(fields{"error": err.Error()})
 		}
-		if err != nil {
-			members["error"] = json.RawMessage(strconv.Quote(err.Error()))
-		}
-		for name, member := range members {
-			if _, taken := all[name]; !taken {
-				all[name] = member
-			}
-		}
+		_ = json.Unmarshal(data, &all) // adds to what is there; every value is an object
 	}
 	data, _ := json.Marshal(all)
 	s.print(escapeJSON(string(data)) + "\n")
 }
 
-// table prints rows in columns. Cells are escaped, as anybody may have written them.
-func (s *screen) table(flags uint, rows [][]string) {
+// row is a line of a table.
+type row []any
+
+const alignRight = tabwriter.AlignRight // all but the last column
+
+// table prints rows in columns, unless objects are wanted. Cells are escaped, as anybody may have written them.
+func (s *screen) table(align uint, rows ...row) {
+	if s.json {
+		return
+	}
 	var text strings.Builder
-	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', flags)
+	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', align)
 	for _, row := range rows {
-		for i, cell := range row {
-			if i > 0 {
-				fmt.Fprint(t, "\t")
-			}
-			if flags == alignRight && i == len(row)-1 {
-				fmt.Fprint(t, "  ") // it is at the left
-			}
-			fmt.Fprint(t, escape(cell))
+		cells := make([]string, len(row))
+		for i, value := range row {
+			cells[i] = escape(cell(value))
 		}
-		fmt.Fprintln(t)
+		if align == alignRight {
+			cells[len(row)-1] = "  " + cells[len(row)-1]
+		}
+		fmt.Fprintln(t, strings.Join(cells, "\t"))
 	}
 	_ = t.Flush() // a Builder takes all
 	for line := range strings.Lines(text.String()) {
@@ -105,55 +110,61 @@ func (s *screen) table(flags uint, rows [][]string) {
 	}
 }
 
-// escape writes what is not printable as Go does, so that nothing that was stored can control the terminal or make lines.
-func escape(text string) string {
-	var b strings.Builder
-	for _, r := range text {
-		if unicode.IsPrint(r) {
-			b.WriteRune(r)
-		} else {
-			quoted := strconv.QuoteRune(r)
-			b.WriteString(quoted[1 : len(quoted)-1])
-		}
+// cell writes a value of a table.
+func cell(value any) string {
+	switch v := value.(type) {
+	case int:
+		return number(v)
+	case time.Time:
+		return when(v)
 	}
-	return b.String()
+	return fmt.Sprint(value)
 }
 
-// escapeJSON does the same in JSON, which leaves some of it as it is.
-func escapeJSON(text string) string {
-	var b strings.Builder
-	for _, r := range text {
-		switch {
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		case r <= 0xFFFF:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		default:
-			b.WriteRune(unicode.ReplacementChar)
-		}
+// when writes a time as people and programs read it.
+func when(t time.Time) string {
+	if t.IsZero() {
+		return ""
 	}
-	return b.String()
+	return t.UTC().Format(time.RFC3339)
 }
 
 // number writes 12,345.
 func number(n int) string {
-	text := fmt.Sprint(n)
+	text := strconv.Itoa(n)
 	for i := len(text) - 3; i > 0; i -= 3 {
 		text = text[:i] + "," + text[i:]
 	}
 	return text
 }
 
-// few joins up to ten names.
-func few(names []string) string {
-	const most = 10
-	if len(names) == 0 {
-		return "there are none"
+// counted formats a number of instances. It is empty for none.
+func counted(format string, n int) string {
+	if n == 0 {
+		return ""
 	}
-	more := ""
-	if len(names) > most {
-		more = fmt.Sprintf(" and %s more", number(len(names)-most))
-		names = names[:most]
+	return fmt.Sprintf(format, number(n))
+}
+
+var unquote = strings.NewReplacer(`\"`, `"`, `\\`, `\`)
+
+// escape writes what is not printable as Go does, so that nothing that was stored can control the terminal or make lines.
+func escape(text string) string {
+	quoted := strconv.Quote(text)
+	return unquote.Replace(quoted[1 : len(quoted)-1])
+}
+
+// escapeJSON does the same in JSON, which leaves some of it as it is.
+func escapeJSON(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
 	}
-	return "there are " + strings.Join(names, ", ") + more
+	return b.String()
 }

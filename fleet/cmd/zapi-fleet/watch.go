@@ -3,201 +3,156 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/zapi-go/zapi/fleet"
 )
 
-func watch(flags *flag.FlagSet) action {
-	var e engine
-	e.define(flags)
-	name := rolloutFlag(flags)
-	timeout := flags.Duration("timeout", 0, "how `long` to watch (default until it is done or held)")
-	return func(ctx context.Context, out *screen) error {
-		return e.with(ctx, func(f *fleet.Fleet) error {
-			w := watcher{fleet: f, name: *name, out: out, engine: &e}
-			last, err := w.watch(ctx, *timeout)
-			if err != nil {
-				return missingRollout(ctx, f, *name, err)
-			}
-			if !out.json && last.Total > 0 {
-				if err := out.counts(ctx, f, fleet.Filter{Rollout: *name}); err != nil {
-					return err
-				}
-			}
-			return w.conclude(last)
-		})
+func watch(ctx context.Context, s *session) error {
+	w := &watcher{session: s}
+	s.changed = func(up bool) {
+		if now := time.Now(); up {
+			w.away.Store(nil)
+		} else {
+			w.away.Store(&now)
+		}
 	}
+	return withEngine(func(ctx context.Context, _ *session) error { return w.conclude(ctx, w.follow(ctx)) })(ctx, s)
 }
 
-// The outcomes of a rollout, as -json names them.
-const (
-	ordering   = "ordering"
-	running    = "running"
-	held       = "held"
-	applied    = "applied"
-	incomplete = "incomplete"
-)
-
-// verdict says what has become of a rollout, and the exit code for it.
-func verdict(p fleet.Progress) (outcome string, code exit) {
+// verdict is the exit code for what has become of a rollout.
+func verdict(p fleet.Progress) exit {
 	switch {
 	case p.Ordering:
-		return ordering, exitWrong
+		return exitWrong
 	case p.Held != "":
-		return held, exitHeld
+		return exitHeld
 	case p.Pending+p.Applying+p.Waiting > 0:
-		return running, exitInterrupted
+		return exitInterrupted
 	case p.Parked+p.Cancelled+p.Missing > 0 || p.Superseded == p.Total:
-		return incomplete, exitIncomplete
+		return exitIncomplete
 	}
-	return applied, exitDone
+	return exitDone
+}
+
+// outcome is the verdict e in the words of -json.
+func (e exit) outcome() string {
+	return [...]string{"applied", "running", "ordering", "incomplete", "held"}[e]
 }
 
 // watcher shows the progress of a rollout.
 type watcher struct {
-	fleet    *fleet.Fleet
-	name     string
-	out      *screen
-	engine   *engine
-	rests    bool      // nothing of it is in flight any more
-	shown    time.Time // when a line was printed
-	worked   time.Time // when a worker was seen last
-	waits    string    // why and until when some wait
-	waitedAt time.Time // when that was asked
+	*session
+	away atomic.Pointer[time.Time] // since when the engine is; nil while it is there
+
+	mu     sync.Mutex
+	last   fleet.Progress
+	shown  time.Time // when a line was printed
+	worked time.Time // when a worker was seen last
+	waits  string    // why and until when some wait
+	asked  time.Time // when that was asked
 }
 
 const (
 	plainEvery = 5 * time.Second  // the time between two lines where the output is no terminal
-	waitsEvery = 10 * time.Second // after which is asked again why some wait
+	askEvery   = 10 * time.Second // after which is asked again why some wait
 	stillAfter = 10 * time.Second // without a change, what orders has been killed
 	lostAfter  = 3 * time.Second  // without a change, what is missing does not come back
 )
 
-var errTimeout = errors.New("timeout")
+var (
+	errTimeout = errors.New("timeout")
+	errStill   = errors.New("nothing changes any more")
+)
 
-// watch shows the progress until the rollout rests. An ordering that stands still, and one with nothing left but what is missing, end it too.
-func (w *watcher) watch(ctx context.Context, timeout time.Duration) (last fleet.Progress, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	if timeout > 0 {
-		timer := time.AfterFunc(timeout, func() { cancel(errTimeout) })
+// follow shows the progress until the rollout rests. It returns errStill for an ordering that stands still, and for a rollout with
+// nothing left but what is missing.
+func (w *watcher) follow(ctx context.Context) error {
+	var redraws sync.WaitGroup
+	defer redraws.Wait()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	if w.timeout > 0 {
+		timer := time.AfterFunc(w.timeout, func() { stop(errTimeout) })
 		defer timer.Stop()
 	}
-	changes, ended := make(chan fleet.Progress), make(chan error, 1)
-	go func() {
-		defer close(changes)
-		for p, err := range w.fleet.Watch(ctx, w.name) {
-			if err != nil {
-				ended <- err
-				return
-			}
-			changes <- p
+	still := time.AfterFunc(stillAfter, func() { stop(errStill) })
+	still.Stop()
+	defer still.Stop()
+	redraws.Go(func() {
+		for sleep(ctx, time.Second) {
+			w.draw(ctx, false)
 		}
-	}()
-	changed := time.Now()
-	ticker := time.NewTicker(time.Second)
-	defer ticker.Stop()
-	for known := false; ; {
-		select {
-		case p, ok := <-changes:
-			if !ok {
-				if outcome, _ := verdict(last); known && (!w.out.json || outcome == held && ctx.Err() == nil) {
-					w.rests = true
-					w.show(ctx, last, true)
-				}
-				select {
-				case err = <-ended:
-				default:
-				}
-				switch cause := context.Cause(ctx); {
-				case errors.Is(cause, errStill):
-					return last, nil
-				case errors.Is(cause, errTimeout):
-					return last, w.late(last)
-				}
-				return last, err
-			}
-			known, last, changed = true, p, time.Now()
-			w.show(ctx, last, w.out.json)
-		case <-ticker.C:
-			if known && !w.out.json {
-				w.show(ctx, last, false)
-			}
-			still := time.Since(changed)
-			outcome, _ := verdict(last)
-			if known && (outcome == ordering && still > stillAfter || outcome == incomplete && still > lostAfter) {
-				cancel(errStill)
-			}
+	})
+	for p, err := range w.fleet.Watch(ctx, w.filter.Rollout) {
+		if err != nil {
+			return err
 		}
+		still.Stop()
+		code := verdict(p)
+		switch code {
+		case exitWrong: // it is still ordering
+			still.Reset(stillAfter)
+		case exitIncomplete:
+			still.Reset(lostAfter)
+		case exitHeld:
+			code = exitInterrupted // what has begun goes on
+		}
+		w.object(fields{"rollout": w.filter.Rollout, "outcome": code.outcome()}, p)
+		w.mu.Lock()
+		w.last = p
+		w.mu.Unlock()
+		w.draw(ctx, false)
 	}
+	return nil
 }
 
-// late is the end by -timeout.
-func (w *watcher) late(p fleet.Progress) error {
-	if p.Ordering {
-		return w.conclude(p)
-	}
-	if !w.out.json {
-		w.out.sayf("%s: not done in time: %s left", w.name, number(p.Pending+p.Applying+p.Waiting))
-	}
-	return exit(exitInterrupted)
-}
-
-var errStill = errors.New("nothing changes any more")
-
-// show prints the progress: on a terminal in one line that changes, elsewhere in a line every few seconds.
-func (w *watcher) show(ctx context.Context, p fleet.Progress, now bool) {
-	if p.Workers > 0 {
+// draw prints the last progress: on a terminal in one line that changes, elsewhere in a line every few seconds, and at the end.
+func (w *watcher) draw(ctx context.Context, isEnd bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.last.Workers > 0 {
 		w.worked = time.Now()
 	}
-	if w.out.json {
-		if now {
-			outcome, _ := verdict(p)
-			if outcome == held && !w.rests {
-				outcome = running // what has begun goes on
-			}
-			w.out.object(fields{"rollout": w.name, "outcome": outcome}, p)
-		}
-		return
-	}
-	if !w.out.terminal && !now && time.Since(w.shown) < plainEvery {
+	if w.json || w.last == (fleet.Progress{}) || !isEnd && w.terminal == nil && time.Since(w.shown) < plainEvery {
 		return
 	}
 	w.shown = time.Now()
-	w.explain(ctx, p)
-	line := progressLine(w.name, p, w.remarks(p), w.out.width()-1)
-	if w.out.terminal {
-		w.out.print("\r" + line + "\x1b[K")
-		if now {
-			w.out.print("\n")
-		}
-		return
+	if !isEnd {
+		w.explain(ctx)
 	}
-	w.out.print(line + "\n")
+	line := progressLine(w.filter.Rollout, w.last, w.remarks(w.last), w.width()-1)
+	switch {
+	case w.terminal == nil:
+		w.print(line + "\n")
+	case isEnd:
+		w.print("\r" + line + "\x1b[K\n")
+	default:
+		w.print("\r" + line + "\x1b[K")
+	}
 }
 
 // explain asks why and until when some wait.
-func (w *watcher) explain(ctx context.Context, p fleet.Progress) {
-	if p.Waiting == 0 {
-		w.waits = ""
+func (w *watcher) explain(ctx context.Context) {
+	if w.last.Waiting == 0 || time.Since(w.asked) < askEvery {
 		return
 	}
-	if ctx.Err() != nil || time.Since(w.waitedAt) < waitsEvery {
-		return
-	}
-	w.waitedAt = time.Now()
+	w.asked = time.Now()
 	kinds, until := make(map[string]int), time.Time{}
-	for s, err := range w.fleet.Statuses(ctx, fleet.Filter{Rollout: w.name, State: fleet.Waiting}) {
+	for i, err := range w.fleet.Statuses(ctx, fleet.Filter{Rollout: w.filter.Rollout, State: fleet.Waiting}) {
 		if err != nil {
 			return
 		}
-		kinds[s.Kind]++
-		if s.NotBefore.After(until) {
-			until = s.NotBefore
+		kinds[i.Kind]++
+		if i.NotBefore.After(until) {
+			until = i.NotBefore
 		}
 	}
 	if len(kinds) > 0 {
@@ -207,113 +162,97 @@ func (w *watcher) explain(ctx context.Context, p fleet.Progress) {
 
 // remarks say what keeps the rollout from going on.
 func (w *watcher) remarks(p fleet.Progress) (all []string) {
-	if away := w.engine.awaySince(); !away.IsZero() {
-		all = append(all, fmt.Sprintf("the engine is away for %v", time.Since(away).Round(time.Second)))
+	if away := w.away.Load(); away != nil {
+		all = append(all, fmt.Sprintf("the engine is away for %v", time.Since(*away).Round(time.Second)))
 	}
-	if p.Pending+p.Applying+p.Waiting > 0 && !p.Ordering {
-		since := time.Since(w.worked)
-		switch {
-		case p.Workers == 1:
-			all = append(all, "1 worker")
-		case p.Workers > 0:
-			all = append(all, number(p.Workers)+" workers")
-		case w.worked.IsZero():
-			all = append(all, "no worker yet")
-		case p.Held == "" && since > time.Minute:
-			all = append(all, fmt.Sprintf("no worker has been seen for %.0f min", since.Minutes()))
-		}
+	unseen := time.Since(w.worked)
+	switch {
+	case p.Pending+p.Applying+p.Waiting == 0 || p.Ordering:
+	case p.Workers == 1:
+		all = append(all, "1 worker")
+	case p.Workers > 0:
+		all = append(all, number(p.Workers)+" workers")
+	case w.worked.IsZero():
+		all = append(all, "no worker yet")
+	case p.Held == "" && unseen > time.Minute:
+		all = append(all, fmt.Sprintf("no worker has been seen for %.0f min", unseen.Minutes()))
 	}
-	if w.waits != "" {
+	if p.Waiting > 0 && w.waits != "" {
 		all = append(all, w.waits)
 	}
 	return all
 }
 
-// conclude says how it ended, and with which code.
-func (w *watcher) conclude(p fleet.Progress) error {
-	outcome, code := verdict(p)
-	var text string
-	switch outcome {
-	case ordering:
+// conclude says how it ended: at rest, or with the error of follow.
+func (w *watcher) conclude(ctx context.Context, err error) error {
+	w.draw(ctx, true)
+	p, name := w.last, w.filter.Rollout
+	code, text, timedOut := verdict(p), ended(p), errors.Is(err, errTimeout)
+	switch {
+	case err != nil && !timedOut && !errors.Is(err, errStill):
+		return err
+	case code == exitWrong:
 		text = fmt.Sprintf("still ordering: %s so far; start it again to go on", number(p.Total))
-	case held:
-		text = fmt.Sprintf("held: %s; to go on: zapi-fleet resume -name %s", strings.TrimPrefix(p.Held, "held: "), w.name)
-	case incomplete:
-		text = ended(p)
-	default:
-		text = number(p.Applied) + " applied"
-		if p.Superseded > 0 {
-			text += fmt.Sprintf(", %s taken over by newer rollouts", number(p.Superseded))
+	case timedOut:
+		code, text = exitInterrupted, fmt.Sprintf("not done in time: %s left", number(p.Pending+p.Applying+p.Waiting))
+	case code == exitHeld:
+		text = fmt.Sprintf("held: %s; to go on: zapi-fleet resume -name %s", strings.TrimPrefix(p.Held, "held: "), name)
+		w.object(fields{"rollout": name, "outcome": code.outcome()}, p)
+	}
+	if !w.json && !timedOut && p.Total > 0 {
+		if err := w.counts(ctx); err != nil {
+			return err
 		}
 	}
-	if !w.out.json {
-		w.out.sayf("%s: %s", w.name, text)
-	}
-	if code == exitDone {
-		return nil
-	}
+	w.textf("%s: %s", name, text)
 	return code
 }
 
-// ended says what is not as it was ordered.
+// ended says what is not as it was ordered, and what is.
 func ended(p fleet.Progress) string {
-	var parts []string
-	for _, part := range []struct {
-		n    int
-		text string
-	}{{p.Cancelled, "taken back"}, {p.Parked, "parked"}, {p.Missing, "missing: start it again"}, {p.Superseded, "superseded"}} {
-		if part.n > 0 {
-			parts = append(parts, number(part.n)+" "+part.text)
-		}
+	parts := []string{
+		counted("%s taken back", p.Cancelled), counted("%s parked", p.Parked), counted("%s missing: start it again", p.Missing),
+		counted("%s superseded", p.Superseded), number(p.Applied) + " applied",
 	}
-	return strings.Join(append(parts, number(p.Applied)+" applied"), ", ")
+	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), ", ")
 }
 
 // progressLine is the progress as a bar and numbers, in a number of columns. What is least needed is left out first.
 func progressLine(name string, p fleet.Progress, remarks []string, columns int) string {
-	settled := p.Applied + p.Parked + p.Superseded + p.Cancelled
 	share := 0.0
 	if p.Total > 0 {
 		share = float64(p.Applied+p.Superseded) / float64(p.Total)
 	}
-	parts := []string{fmt.Sprintf("%s  %d %%", escape(name), int(share*100)), number(settled) + " of " + number(p.Total)}
+	line := fmt.Sprintf("%s  %d %%", name, int(share*100))
+	parts := []string{
+		number(p.Applied+p.Parked+p.Superseded+p.Cancelled) + " of " + number(p.Total),
+		p.Held, counted("parked %s", p.Parked), counted("cancelled %s", p.Cancelled), counted("missing %s", p.Missing),
+		counted("waiting %s", p.Waiting), counted("applying %s", p.Applying), counted("superseded %s", p.Superseded),
+		counted("%s/s", int(math.Round(p.PerSecond))),
+	}
 	if p.Ordering {
-		parts = []string{escape(name) + "  ordering: " + number(p.Total) + " so far"}
-	}
-	if p.Held != "" && !p.Ordering {
-		parts = append(parts, escape(p.Held))
-	}
-	for _, count := range []struct {
-		name string
-		n    int
-	}{{"parked", p.Parked}, {"cancelled", p.Cancelled}, {"missing", p.Missing}, {"waiting", p.Waiting}, {"applying", p.Applying}, {"superseded", p.Superseded}} {
-		if count.n > 0 {
-			parts = append(parts, count.name+" "+number(count.n))
-		}
-	}
-	if p.PerSecond > 0 {
-		parts = append(parts, fmt.Sprintf("%.0f/s", p.PerSecond))
+		line = fmt.Sprintf("%s  ordering: %s so far", name, number(p.Total))
+		parts[0], parts[1] = "", ""
 	}
 	if p.Left > 0 {
 		parts = append(parts, p.Left.String()+" left")
 	}
-	for _, remark := range remarks {
-		parts = append(parts, escape(remark))
-	}
-	line := parts[0]
-	for _, part := range parts[1:] {
-		if len([]rune(line+part))+3 > columns {
+	line = escape(line)
+	for _, part := range append(parts, remarks...) {
+		if part == "" {
+			continue
+		}
+		longer := line + "   " + escape(part)
+		if utf8.RuneCountInString(longer) > columns {
 			break
 		}
-		line += "   " + part
+		line = longer
 	}
 	const bar = 20
-	if len([]rune(line))+bar+2 <= columns && !p.Ordering {
+	if utf8.RuneCountInString(line)+bar+2 <= columns && !p.Ordering {
 		full := int(share * bar)
 		line = strings.Repeat("█", full) + strings.Repeat("░", bar-full) + "  " + line
 	}
-	if runes := []rune(line); len(runes) > columns {
-		line = string(runes[:columns])
-	}
-	return line
+	runes := []rune(line)
+	return string(runes[:min(len(runes), columns)])
 }

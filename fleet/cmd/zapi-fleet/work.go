@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
+	"io"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -15,129 +13,114 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/zapi-go/zapi"
 	"github.com/zapi-go/zapi/fleet"
 )
 
-func work(flags *flag.FlagSet) action {
-	var e engine
-	e.define(flags)
-	file := flags.String("credentials", "", "`file` with the columns instance, token and clientToken, CSV; read again when it changes"+needed)
-	baseURL := flags.String("base-url", "", "`URL` of the API, if it is not Z-API's")
-	perAccount := flags.Int("calls-per-account", 16, "calls in flight for each account")
-	calls := flags.Int("calls", 64, "calls in flight in all")
-	metricsAt := flags.String("metrics", "", "`address` that serves metrics for Prometheus, such as 127.0.0.1:9464")
-	verbose := flags.Bool("v", false, "log every failure to standard error")
-	return func(ctx context.Context, out *screen) error {
-		r := &reporter{out: out, metrics: newMetrics(), settled: make(map[fleet.State]int), kinds: make(map[string]int), said: make(map[string]time.Time)}
-		creds := &credentialsFile{path: *file, say: out.sayf}
-		if err := creds.read(); err != nil {
-			return err
+// lookEvery is how soon a change of the credentials is noticed.
+const lookEvery = 2 * time.Second
+
+func work(ctx context.Context, s *session) error {
+	var log io.Writer = os.Stderr
+	if !s.verbose {
+		log = io.Discard
+	}
+	r := newReporter(s.screen, log)
+	creds := &credentialsFile{path: s.credentials}
+	if _, err := creds.read(); err != nil {
+		return err
+	}
+	if s.metrics != "" {
+		if err := serveMetrics(ctx, s.metrics); err != nil {
+			return fmt.Errorf("-metrics: %w", err)
 		}
-		client := []zapi.Option{zapi.WithoutClientToken()}
-		if *baseURL != "" {
-			client = append(client, zapi.WithBaseURL(*baseURL))
-		}
-		if *verbose {
-			r.verbose = slog.NewTextHandler(os.Stderr, nil)
-		}
-		if *metricsAt != "" {
-			stop, err := r.metrics.serve(ctx, *metricsAt)
-			if err != nil {
-				return fmt.Errorf("-metrics: %w", err)
+	}
+	s.options, s.changed = []fleet.Option{fleet.WithLogger(slog.New(r))}, r.engineChanged
+	return withEngine(func(ctx context.Context, s *session) error {
+		engineUp.Set(1)
+		s.sayf("working for %s instances; interrupt to end", number(len(*creds.creds.Load())))
+		reporting, stop := context.WithCancel(ctx)
+		defer stop()
+		go func() {
+			for sleep(reporting, time.Minute) {
+				s.sayf("%s", r.summary())
 			}
-			defer stop()
-		}
-		e.notes = r.engine
-		return e.with(ctx, func(f *fleet.Fleet) error {
-			out.sayf("working for %s instances; interrupt to end", number(len(creds.creds)))
-			r.metrics.up.Set(1)
-			minutes, stop := context.WithCancel(ctx)
-			var reports sync.WaitGroup
-			reports.Go(func() { r.everyMinute(minutes) })
-			err := f.Work(ctx, inFlight{creds, r.metrics}, fleet.WithClient(client...), fleet.WithCalls(*perAccount, *calls), fleet.WithObserver(r.observe))
-			stop()
-			reports.Wait()
-			out.sayf("ended: %s", r.summary())
-			return err
-		}, fleet.WithLogger(slog.New(r)))
-	}
+		}()
+		go func() {
+			for sleep(reporting, lookEvery/2) {
+				if changed, err := creds.read(); err != nil {
+					s.sayf("%s; going on with the credentials that were read before", oneLine(err))
+				} else if changed {
+					s.sayf("credentials read again: %s instances", number(len(*creds.creds.Load())))
+				}
+			}
+		}()
+		err := s.fleet.Work(ctx, creds, fleet.WithClient(zapi.WithoutClientToken(), zapi.WithBaseURL(s.baseURL)),
+			fleet.WithCalls(s.callsPerAccount, s.calls), fleet.WithObserver(r.observe))
+		s.sayf("ended: %s", r.summary())
+		return err
+	})(ctx, s)
 }
 
-// inFlight counts the calls of a worker from the moment when it asks for credentials.
-type inFlight struct {
-	fleet.Resolver
-	metrics *metrics
-}
+// What Prometheus reads. No metric has a label for an instance, of which there may be a million.
+var (
+	settledTotal = promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "zapi_fleet_settled_total", Help: "Orders that were settled, by what became of them.",
+	}, []string{"account", "state", "kind"})
+	inFlight = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "zapi_fleet_in_flight", Help: "Orders that are being applied.",
+	}, []string{"account"})
+	applySeconds = promauto.NewHistogram(prometheus.HistogramOpts{
+		Name: "zapi_fleet_apply_seconds", Help: "How long an attempt took.", Buckets: prometheus.ExponentialBuckets(0.05, 2, 11),
+	})
+	engineUp = promauto.NewGauge(prometheus.GaugeOpts{
+		Name: "zapi_fleet_engine_up", Help: "1 while the engine is there.",
+	})
+)
 
-func (i inFlight) Credentials(ctx context.Context, t fleet.Target) (zapi.Credentials, error) {
-	i.metrics.inFlight.WithLabelValues(t.Account).Inc()
-	return i.Resolver.Credentials(ctx, t)
-}
-
-// metrics are what Prometheus reads. They have no label for an instance, of which there may be a million.
-type metrics struct {
-	registry *prometheus.Registry
-	settled  *prometheus.CounterVec
-	inFlight *prometheus.GaugeVec
-	seconds  prometheus.Histogram
-	up       prometheus.Gauge
-}
-
-func newMetrics() *metrics {
-	m := &metrics{
-		registry: prometheus.NewRegistry(),
-		settled: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "zapi_fleet_settled_total", Help: "Orders that were settled, by what became of them.",
-		}, []string{"account", "state", "kind"}),
-		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "zapi_fleet_in_flight", Help: "Orders that are being applied.",
-		}, []string{"account"}),
-		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "zapi_fleet_apply_seconds", Help: "How long an attempt took.", Buckets: prometheus.ExponentialBuckets(0.05, 2, 11),
-		}),
-		up: prometheus.NewGauge(prometheus.GaugeOpts{Name: "zapi_fleet_engine_up", Help: "1 while the engine is there."}),
-	}
-	m.registry.MustRegister(m.settled, m.inFlight, m.seconds, m.up)
-	return m
-}
-
-// serve answers under /metrics until stop is called.
-func (m *metrics) serve(ctx context.Context, address string) (stop func(), err error) {
+// serveMetrics answers under /metrics until ctx is done.
+func serveMetrics(ctx context.Context, address string) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.Handler())
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	var serving sync.WaitGroup
-	serving.Go(func() { _ = server.Serve(listener) }) // until it is closed
-	return func() {
-		_ = server.Close()
-		serving.Wait()
-	}, nil
+	context.AfterFunc(ctx, func() { _ = server.Close() })
+	go func() { _ = server.Serve(listener) }() // until it is closed
+	return nil
 }
 
 // reporter says what a worker does, and counts it. It is the logger of the fleet, too: what is not about a single instance is said,
-// at most once a minute each; with -v all is logged.
+// and what fails again at most once a minute. With -v, the handler that it embeds logs all to standard error.
 type reporter struct {
-	out     *screen
-	metrics *metrics
-	verbose slog.Handler
+	slog.Handler
+	*screen
 
 	mu      sync.Mutex
 	settled map[fleet.State]int
-	kinds   map[string]int // of those that were parked
-	said    map[string]time.Time
+	kinds   map[string]int       // of those that were parked
+	said    map[string]time.Time // by message
+}
+
+func newReporter(out *screen, log io.Writer) *reporter {
+	return &reporter{
+		Handler: slog.NewTextHandler(log, nil), screen: out,
+		settled: make(map[fleet.State]int), kinds: make(map[string]int), said: make(map[string]time.Time),
+	}
 }
 
 func (r *reporter) observe(e fleet.Event) {
 	if e.Took > 0 {
-		r.metrics.inFlight.WithLabelValues(e.Account).Dec()
-		r.metrics.seconds.Observe(e.Took.Seconds())
+		inFlight.WithLabelValues(e.Account).Dec()
+		applySeconds.Observe(e.Took.Seconds())
+	}
+	if e.State != fleet.Waiting {
+		settledTotal.WithLabelValues(e.Account, string(e.State), e.Kind).Inc()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -145,31 +128,15 @@ func (r *reporter) observe(e fleet.Event) {
 	if e.State == fleet.Parked {
 		r.kinds[e.Kind]++
 	}
-	if e.State != fleet.Waiting {
-		r.metrics.settled.WithLabelValues(e.Account, string(e.State), e.Kind).Inc()
-	}
 }
 
-func (r *reporter) engine(up bool) {
+func (r *reporter) engineChanged(up bool) {
 	if up {
-		r.metrics.up.Set(1)
-		r.out.sayf("the engine is back")
-		return
-	}
-	r.metrics.up.Set(0)
-	r.out.sayf("the engine is away; waiting for it")
-}
-
-func (r *reporter) everyMinute(ctx context.Context) {
-	ticker := time.NewTicker(time.Minute)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			r.out.sayf("%s", r.summary())
-		case <-ctx.Done():
-			return
-		}
+		engineUp.Set(1)
+		r.sayf("the engine is back")
+	} else {
+		engineUp.Set(0)
+		r.sayf("the engine is away; waiting for it")
 	}
 }
 
@@ -179,113 +146,39 @@ func (r *reporter) summary() string {
 	defer r.mu.Unlock()
 	text := fmt.Sprintf("%s applied, %s parked, %s tried again", number(r.settled[fleet.Applied]), number(r.settled[fleet.Parked]), number(r.settled[fleet.Waiting]))
 	if len(r.kinds) > 0 {
-		text += " (" + reasons(maps.Clone(r.kinds)) + ")"
+		text += " (" + reasons(r.kinds) + ")"
 	}
 	return text
 }
 
-// Enabled implements [slog.Handler].
-func (r *reporter) Enabled(context.Context, slog.Level) bool { return true }
-
-// WithAttrs implements [slog.Handler]. Fleet does not call it.
-func (r *reporter) WithAttrs([]slog.Attr) slog.Handler { return r }
-
-// WithGroup implements [slog.Handler]. Fleet does not call it.
-func (r *reporter) WithGroup(string) slog.Handler { return r }
-
 // Handle implements [slog.Handler].
 func (r *reporter) Handle(ctx context.Context, record slog.Record) error {
-	var err error
-	if r.verbose != nil {
-		err = r.verbose.Handle(ctx, record)
-	}
-	text, aboutInstance := record.Message, false
+	text, attrs := record.Message, make(map[string]string)
 	record.Attrs(func(a slog.Attr) bool {
-		aboutInstance = aboutInstance || a.Key == "key"
+		attrs[a.Key] = a.Value.String()
+		if a.Value.Kind() == slog.KindTime {
+			attrs[a.Key] = a.Value.Time().Local().Format("15:04:05")
+		}
 		if a.Key != "worker" && a.Value.String() != "<nil>" {
-			text += fmt.Sprintf(" %s=%s", a.Key, strings.Join(strings.Fields(a.Value.String()), " "))
+			text += fmt.Sprintf(" %s=%s", a.Key, strings.Join(strings.Fields(attrs[a.Key]), " "))
 		}
 		return true
 	})
+	switch record.Message {
+	case "account away":
+		text = fmt.Sprintf("account %s is away; waiting for it", attrs["account"])
+	case "account back":
+		text = fmt.Sprintf("account %s is back", attrs["account"])
+	case "account held":
+		text = fmt.Sprintf("account %s is held by 429s until %s", attrs["account"], attrs["until"])
+	}
+	_, aboutInstance := attrs["key"]
 	r.mu.Lock()
-	again := time.Since(r.said[record.Message]) < time.Minute && strings.HasPrefix(record.Message, "cannot")
+	again := strings.HasPrefix(record.Message, "cannot") && record.Time.Sub(r.said[record.Message]) < time.Minute
 	if !aboutInstance && !again {
 		r.said[record.Message] = record.Time
+		r.sayf("%s", text)
 	}
 	r.mu.Unlock()
-	if !aboutInstance && !again {
-		r.out.sayf("%s", text)
-	}
-	return err
-}
-
-func serve(flags *flag.FlagSet) action {
-	dir := flags.String("dir", "", "`folder` of the engine, which is created"+needed)
-	listen := flags.String("listen", "127.0.0.1:4222", "loopback `address`")
-	return func(ctx context.Context, out *screen) error {
-		token := os.Getenv(tokenVariable)
-		if token == "" {
-			return fmt.Errorf("%s is needed: a secret that the other processes present", tokenVariable)
-		}
-		f, err := fleet.Open(ctx, fleet.Embedded(*dir, fleet.WithListen(*listen, token)))
-		if err != nil {
-			return err
-		}
-		out.sayf("serving %s on nats://%s; interrupt to end", *dir, *listen)
-		err = guard(ctx, out, func(ctx context.Context) error { return errors.Join(writes(*dir), reads(ctx, f)) })
-		return errors.Join(err, f.Close())
-	}
-}
-
-const (
-	probeEvery = 5 * time.Second
-	probeLimit = time.Minute // of failures, after which a supervisor may do better
-)
-
-// guard asks again and again whether the engine can do its work. It says when it cannot, and returns an error after a minute of that.
-func guard(ctx context.Context, out *screen, probe func(context.Context) error) error {
-	ticker := time.NewTicker(probeEvery)
-	defer ticker.Stop()
-	var since time.Time
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-		attempt, cancel := context.WithTimeout(ctx, probeEvery)
-		err := probe(attempt)
-		cancel()
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err == nil && !since.IsZero():
-			since = time.Time{}
-			out.sayf("the engine can write again")
-		case err == nil:
-		case since.IsZero():
-			since = time.Now()
-			out.sayf("the engine cannot work: %s", oneLine(err))
-		case time.Since(since) >= probeLimit:
-			return fmt.Errorf("the engine could not work for a minute: %w", err)
-		}
-	}
-}
-
-// writes reports whether the folder of the engine can be written to: a disk may be full, or have become read-only.
-func writes(dir string) error {
-	file, err := os.CreateTemp(dir, "probe-*")
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(make([]byte, 64<<10))
-	return errors.Join(err, file.Sync(), file.Close(), os.Remove(file.Name()))
-}
-
-// reads reports whether the engine answers. One that has met a full disk answers no more, also when there is room again.
-func reads(ctx context.Context, f *fleet.Fleet) error {
-	for _, err := range f.Rollouts(ctx) {
-		return err
-	}
-	return nil
+	return r.Handler.Handle(ctx, record)
 }
