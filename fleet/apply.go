@@ -224,12 +224,12 @@ func (j *job) outcome(ctx context.Context, fence time.Time, err error, probe boo
 	if err != nil {
 		w.fleet.log.WarnContext(ctx, "apply failed", "key", j.key, "rollout", j.order.Rollout, "state", outcome.State, "kind", outcome.Kind, "worker", w.name, "error", err)
 	}
-	if f != nil && f.kind == kindElsewhere {
+	if f.kind == kindElsewhere {
 		w.elsewhere.Store(j.key, time.Now())
 	}
 	w.holds.settled(ctx, outcome)
 	var limited time.Time
-	if f != nil && f.kind == kindRateLimit {
+	if f.kind == kindRateLimit {
 		limited = outcome.NotBefore
 	}
 	if j.account.health.limits(ctx, now, j.key, limited) {

@@ -21,20 +21,18 @@ type clock struct {
 
 	mu     sync.Mutex
 	engine time.Time // of the last answer
-	local  time.Time // by the wall clock of this machine, then
-	since  time.Time // by the monotonic clock
+	local  time.Time // by the clocks of this machine, then
 }
 
 func newClock(s store.Store, log *slog.Logger, t timing) *clock {
-	now := t.wall()
-	return &clock{store: s, log: log, grace: t.grace, wall: t.wall, engine: now, local: now, since: time.Now()}
+	return &clock{store: s, log: log, grace: t.grace, wall: t.wall, engine: t.wall(), local: time.Now()}
 }
 
 // now returns the time by the clock of the engine, as precise as it is stored.
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.engine.Add(time.Since(c.since)).UTC().Truncate(time.Millisecond)
+	return c.engine.Add(time.Since(c.local)).UTC().Truncate(time.Millisecond)
 }
 
 func (c *clock) until(t time.Time) time.Duration { return t.Sub(c.now()) }
@@ -43,18 +41,18 @@ func (c *clock) until(t time.Time) time.Duration { return t.Sub(c.now()) }
 func (c *clock) measure(ctx context.Context) {
 	asked := time.Now()
 	engine, err := c.store.Now(ctx)
-	local, since := c.wall(), time.Now()
-	took := since.Sub(asked)
+	local := time.Now()
+	took := local.Sub(asked)
 	if err != nil || took > c.grace/3 { // too long to be exact: the last answer is better
 		return
 	}
 	engine = engine.Add(took / 2)
-	if off := local.Round(0).Sub(engine).Round(time.Second); off.Abs() >= c.grace {
+	if off := c.wall().Round(0).Sub(engine).Round(time.Second); off.Abs() >= c.grace {
 		c.log.WarnContext(ctx, "the clock of this machine differs from that of the engine", "by", off)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.engine, c.local, c.since = engine, local, since
+	c.engine, c.local = engine, local
 }
 
 // follow measures the clock until ctx is done.
@@ -68,7 +66,7 @@ func (c *clock) follow(ctx context.Context) {
 func (c *clock) check(ctx context.Context) {
 	c.mu.Lock()
 	elapsed := c.wall().Round(0).Sub(c.local.Round(0))
-	jumped := (elapsed - time.Since(c.since)).Abs() > time.Second
+	jumped := (elapsed - time.Since(c.local)).Abs() > time.Second
 	c.mu.Unlock()
 	if jumped {
 		c.measure(ctx)

@@ -122,13 +122,13 @@ const (
 
 // settled returns the status after an apply that ended with f. fence is the one found before the claim: that of a worker which
 // never wrote its outcome. isAway says that the API was away for the whole account, so that the order is not to blame.
-func settled(claim status, f *failure, fence, now time.Time, l limits, isAway bool) status {
+func settled(claim status, f failure, fence, now time.Time, l limits, isAway bool) status {
 	s := claim
 	s.At, s.Claims, s.Limited, s.Kind, s.Error, s.Fence, s.Since, s.Unknown = now, 0, 0, "", "", time.Time{}, time.Time{}, time.Time{}
 	if fence.After(now) {
 		s.Fence = fence
 	}
-	if f == nil {
+	if f.kind == "" {
 		s.State, s.Last = Applied, nil
 		return s
 	}

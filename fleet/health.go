@@ -68,12 +68,12 @@ func (h *health) isAway() bool {
 }
 
 // report counts an outcome, and reports whether the API is away. The order has failed in that way since then; zero for not at all.
-func (h *health) report(ctx context.Context, now time.Time, probe bool, f *failure, since time.Time) bool {
+func (h *health) report(ctx context.Context, now time.Time, probe bool, f failure, since time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
-	case f != nil && f.unsent:
-	case f == nil || !f.away:
+	case f.unsent:
+	case !f.away:
 		if h.failed >= awayAfter {
 			h.log.InfoContext(ctx, "account back")
 		}

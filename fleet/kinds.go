@@ -37,25 +37,25 @@ type failure struct {
 	unsent bool          // the API was not asked
 }
 
-// failureOf returns nil for no error. Of several settings that failed, one that needs a person decides, and then one that has to wait.
-func failureOf(err error) *failure {
+// failureOf returns the zero failure for no error. Of several settings that failed, one that needs a person decides, and then one that has to wait.
+func failureOf(err error) failure {
 	switch {
 	case err == nil:
-		return nil
+		return failure{}
 	case isOf[panicked](err):
-		return &failure{kind: kindPanic, final: true, unsent: true}
+		return failure{kind: kindPanic, final: true, unsent: true}
 	case errors.Is(err, ErrNoInstance):
-		return &failure{kind: kindNoInstance, final: true, unsent: true}
+		return failure{kind: kindNoInstance, final: true, unsent: true}
 	case errors.Is(err, ErrElsewhere):
-		return &failure{kind: kindElsewhere, unsent: true}
+		return failure{kind: kindElsewhere, unsent: true}
 	case isOf[resolverError](err):
-		return &failure{kind: kindResolver, unsent: true}
+		return failure{kind: kindResolver, unsent: true}
 	}
 	settings := []zapi.SettingError{{Err: err}}
 	if apply, ok := errors.AsType[*zapi.ApplyError](err); ok {
 		settings = apply.Failed
 	}
-	f := &failure{kind: zapi.Kind(err), open: isOf[*zapi.TransportError](err)}
+	f := failure{kind: zapi.Kind(err), open: isOf[*zapi.TransportError](err)}
 	f.unsent = isOf[*zapi.ValidationError](err) || f.kind == kindNotSent
 	var texts []string
 	for _, s := range settings {

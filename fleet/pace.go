@@ -121,8 +121,8 @@ const (
 // pacer hands out the pace of an account.
 //
 // The entry in the store holds one time, up to which everything was handed out (this is GCRA), and another one, until which the API
-// wants nothing. A worker takes a slice of the time behind the first by compare-and-set, and spends it by itself. The size of a
-// slice follows what the worker has used of late, so that none takes what another one needs. A time that is far ahead was written by a
+// wants nothing. A worker takes a slice of the time behind the first by compare-and-set, and spends it by itself. A slice is
+// as long as one call, and twice as long as the last one where that was used up in time, so that none takes what another one needs. A time that is far ahead was written by a
 // worker whose clock is wrong, and does not count.
 type pacer struct {
 	fleet   *Fleet
@@ -133,10 +133,10 @@ type pacer struct {
 	changed chan struct{} // closed when what was taken before no longer counts
 
 	// What follows belongs to the one order whose turn it is. The others have no times yet, so that a hold reaches them.
-	turn               *semaphore.Weighted
-	start, next, until time.Time // of the slice in hand
-	taken, expires     time.Time
-	takenFor           chan struct{} // changed, when it was taken
+	turn                 *semaphore.Weighted
+	next, until, expires time.Time // of the slice in hand
+	size                 time.Duration
+	takenFor             chan struct{} // changed, when it was taken
 }
 
 func newPacer(f *Fleet, account string, pace Pace) *pacer {
@@ -185,18 +185,18 @@ func (p *pacer) reserve(ctx context.Context, n int) (at time.Time, changed chan 
 	pace, changed := p.pace, p.changed
 	p.mu.Unlock()
 	need, now := pace.duration(n), p.fleet.clock.now()
-	spent := p.next.Add(need).After(p.until)
-	if spent || now.After(p.expires) || changed != p.takenFor {
-		size := p.next.Sub(p.start)
-		if spent && now.Sub(p.taken) < sliceLength {
-			size = 2 * p.until.Sub(p.start)
+	isSpent, isOver := p.next.Add(need).After(p.until), now.After(p.expires) || changed != p.takenFor
+	if isSpent || isOver {
+		p.size = min(2*p.size, sliceLength)
+		if isOver { // it did not need all of it
+			p.size = need
 		}
-		size = max(need, min(size, sliceLength).Truncate(need)) // a whole number of calls, or the rest would be lost
-		from, err := p.take(ctx, pace, size, need)
+		p.size = max(need, p.size.Truncate(need)) // a whole number of calls, or the rest would be lost
+		from, err := p.take(ctx, pace, p.size, need)
 		if err != nil {
 			return at, nil, err
 		}
-		p.start, p.next, p.until, p.taken, p.takenFor = from, from, from.Add(size), now, changed
+		p.next, p.until, p.takenFor = from, from.Add(p.size), changed
 		p.expires = latest(p.fleet.clock.now(), p.until).Add(sliceLength)
 	}
 	at = p.next

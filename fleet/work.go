@@ -113,8 +113,6 @@ func (f *Fleet) Work(ctx context.Context, r Resolver, opts ...WorkOption) error 
 	return w.run(ctx)
 }
 
-var workers atomic.Int64
-
 // workerName is unique among the workers that run, and among those that have ended: a container begins anew with the same
 // host name and process.
 func workerName() string {
@@ -122,7 +120,7 @@ func workerName() string {
 	if err != nil {
 		host = "unknown"
 	}
-	return fmt.Sprintf("%s/%d/%d-%04x", host, os.Getpid(), workers.Add(1), rand.N(1<<16))
+	return fmt.Sprintf("%s/%d-%08x", host, os.Getpid(), rand.Uint32())
 }
 
 // worker is one call of Work.
