@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -23,233 +22,172 @@ type job struct {
 	release  func() // leaves the hand of the account
 	key      string // <account>.<instance>
 	order    storedOrder
-	status   storedStatus // when the order was taken
+	status   storedStatus // when the order was taken, and then its claim
 }
 
-// handle does what decide says about one order.
+// handle takes an order from the queue to its status, and tells the queue whether it is done with or when to hand it out again.
 func (w *worker) handle(ctx context.Context, a *account, d store.Delivery, release func()) {
 	j := &job{worker: w, account: a, delivery: d, release: release, key: d.Entry().Key, order: readOrder(d.Entry())}
-	if j.order.err != nil {
-		j.later(ctx, "cannot read an order", j.order.err, time.Minute) // a worker of a later release may
-		return
+	if v := j.do(ctx); v.action == drop {
+		d.Ack() // what is lost is delivered again, and dropped again
+	} else {
+		d.GiveBack(v.wait)
+	}
+}
+
+// do does what decide says, and returns whether to drop or to delay the order.
+func (j *job) do(ctx context.Context) verdict {
+	w := j.worker
+	if j.order.err != nil { // a worker of a later release may
+		return j.failed(ctx, "cannot read an order", j.order.err, time.Minute)
 	}
 	r, err := w.holds.of(ctx, j.order.order)
 	if err != nil {
-		j.later(ctx, "cannot read a rollout", err, time.Second)
-		return
+		return j.failed(ctx, "cannot read a rollout", err, time.Second)
 	}
-	if r.Cancelled.IsZero() && r.hold(j.order.Canary) != "" {
-		d.GiveBack(w.heldFor(j.order))
-		return
+	if r.holds(j.order.order) { // look again soon while it is being ordered, and within a minute later on
+		return verdict{delay, min(max(w.fleet.clock.now().Sub(j.order.at), orderingFor), w.fleet.timing.held)}
 	}
 	e, err := w.fleet.store.Get(ctx, store.Statuses, j.key)
 	if err != nil {
-		j.later(ctx, "cannot read a status", err, time.Second)
-		return
+		return j.failed(ctx, "cannot read a status", err, time.Second)
 	}
 	switch j.status = readStatus(e); {
 	case errors.Is(j.status.err, errLater):
-		j.later(ctx, "cannot read a status", j.status.err, time.Minute)
-		return
+		return j.failed(ctx, "cannot read a status", j.status.err, time.Minute)
 	case j.status.err != nil: // it is written over, but may have been a claim
-		j.worker.warn(ctx, "cannot read a status", j.status.err, "key", j.key)
+		w.warn(ctx, "cannot read a status", j.status.err, "key", j.key)
 		j.status.Fence = j.status.at.Add(w.applyTimeout + w.fleet.timing.grace)
 	}
 	if since, ok := w.elsewhere.Load(j.key); ok && time.Since(since.(time.Time)) < elsewhereWait {
-		d.GiveBack(time.Second + 10*w.soon()) // to a worker that may know the instance
-		return
+		return w.toOthers()
 	}
-	v := decide(j.status.status, j.order.order, j.order.seq, w.fleet.clock.now())
+	now := w.fleet.clock.now()
+	v := decide(j.status.status, j.order.order, j.order.seq, false, now)
 	if v.action == ask {
-		if v, err = j.ask(ctx); err != nil {
-			j.later(ctx, "cannot read an order", err, time.Second)
-			return
+		newest, err := w.fleet.store.Newest(ctx, store.Orders, j.key)
+		if err != nil {
+			return j.failed(ctx, "cannot read an order", err, time.Second)
 		}
+		if newest.Seq != j.order.seq || !bytes.Equal(newest.Value, j.delivery.Entry().Value) {
+			return verdict{action: drop} // there is a newer one; if there is none at all, it was lost, and is not wanted any more
+		}
+		v = decide(j.status.status, j.order.order, j.order.seq, true, now)
 	}
+	own := j.status.names(j.order.order, j.order.seq)
 	switch {
 	case v.action == drop:
-		d.Ack() // what is lost is delivered again, and dropped again
+		return v
+	case !r.Cancelled.IsZero() && own && j.status.State == Applying && now.Before(j.status.Fence):
+		return verdict{delay, j.status.Fence.Sub(now)} // another worker is applying it
 	case !r.Cancelled.IsZero():
-		j.takeBack(ctx)
-	case v.action == delay:
-		d.GiveBack(v.wait)
+		return j.settle(ctx, takenBack(j.status.status, j.order.order, j.order.seq, now))
 	case v.action == park:
 		w.warn(ctx, "parked: workers ended while applying it", nil, "key", j.key)
-		j.settle(ctx, poisoned(j.status.status, w.fleet.clock.now(), w.fleet.timing.grace))
+		return j.settle(ctx, poisoned(j.status.status, now, w.fleet.timing.grace))
 	case v.action == claim:
-		j.run(ctx)
+		return j.run(ctx, own && j.status.Claims >= 2)
 	}
+	return v
 }
 
-// later gives the order back after something went wrong.
-func (j *job) later(ctx context.Context, what string, err error, after time.Duration) {
+// failed logs what went wrong, and delays the order.
+func (j *job) failed(ctx context.Context, what string, err error, wait time.Duration) verdict {
 	j.worker.warn(ctx, what, err, "key", j.key)
-	j.delivery.GiveBack(after)
-}
-
-// heldFor returns when an order that is held is looked at again: soon while its rollout is being ordered, and within a minute
-// later on.
-func (w *worker) heldFor(o storedOrder) time.Duration {
-	return min(max(w.fleet.clock.now().Sub(o.at), orderingFor), w.fleet.timing.held)
-}
-
-// ask asks the store whether the order is the newest of its instance, as the status seems to be of a newer one. If it is not there
-// at all, it was lost, and is not wanted any more.
-func (j *job) ask(ctx context.Context) (verdict, error) {
-	e, err := j.worker.fleet.store.Newest(ctx, store.Orders, j.key)
-	if err != nil {
-		return verdict{}, err
-	}
-	if e.Seq != j.order.seq || !bytes.Equal(e.Value, j.delivery.Entry().Value) {
-		return verdict{action: drop}, nil
-	}
-	return aboveOther(j.status.status, j.worker.fleet.clock.now()), nil
-}
-
-// takeBack settles an order whose rollout was cancelled, unless another worker is applying it.
-func (j *job) takeBack(ctx context.Context) {
-	now := j.worker.fleet.clock.now()
-	if j.status.names(j.order.order, j.order.seq) && j.status.State == Applying && now.Before(j.status.Fence) {
-		j.delivery.GiveBack(j.status.Fence.Sub(now))
-		return
-	}
-	j.settle(ctx, takenBack(j.status.status, j.order.order, j.order.seq, now))
+	return verdict{delay, wait}
 }
 
 // settle writes a status without a claim.
-func (j *job) settle(ctx context.Context, s status) {
+func (j *job) settle(ctx context.Context, s status) verdict {
 	if _, err := j.worker.fleet.store.Put(ctx, store.Statuses, j.key, encode(s), j.status.seq); err != nil {
-		j.delivery.GiveBack(j.worker.soon())
-		return
+		return j.worker.soon()
 	}
 	j.worker.holds.settled(ctx, s)
 	j.worker.tell(j.key, s, 0)
-	j.finish(s)
+	return j.written(s)
 }
 
-// finish tells the queue what was written.
-func (j *job) finish(s status) {
+// written returns what the queue is told of a status.
+func (j *job) written(s status) verdict {
 	if s.State == Waiting {
-		j.delivery.GiveBack(j.worker.fleet.clock.until(s.NotBefore))
-		return
+		return verdict{delay, j.worker.fleet.clock.until(s.NotBefore)}
 	}
-	j.delivery.Ack()
+	return verdict{action: drop}
 }
 
 // run takes an order from the claim to the outcome.
-func (j *job) run(ctx context.Context) {
-	w := j.worker
-	policy, err := w.policy(ctx, j.order.Policy)
-	if err != nil {
-		j.withoutPolicy(ctx, err)
-		return
+func (j *job) run(ctx context.Context, isSuspect bool) verdict {
+	policy, err := j.worker.policy(ctx, j.order.Policy)
+	if errors.Is(err, errNoPolicy) { // starting the rollout again stores it
+		j.worker.warn(ctx, "the policy of an order is missing: start its rollout again", nil, "key", j.key, "rollout", j.order.Rollout)
+		now := j.worker.fleet.clock.now()
+		s := j.status.above(j.order.order, j.order.seq, Waiting, now)
+		s.Kind, s.NotBefore = kindNoPolicy, now.Add(time.Minute)
+		return j.settle(ctx, s)
 	}
-	wait, probe := j.account.health.admit(w.fleet.clock.now())
+	if err != nil {
+		return j.failed(ctx, "cannot read a policy", err, 5*time.Second)
+	}
+	outcome, v := j.attempt(ctx, policy, isSuspect)
+	if v.action == claim {
+		return j.write(ctx, outcome)
+	}
+	return v
+}
+
+// attempt waits for the pace and for a free call, claims the order and makes its calls. It returns the outcome, or a delay without a
+// claim. An order that workers have ended with has calls of its own, and holds none of the others' while it waits for one.
+//
+// While the order waits, the rollout may be held or cancelled, and the API may go away.
+func (j *job) attempt(ctx context.Context, policy zapi.Policy, isSuspect bool) (outcome status, v verdict) {
+	w, health := j.worker, &j.account.health
+	wait, probe := health.admit(w.fleet.clock.now())
 	if wait > 0 {
-		j.delivery.GiveBack(wait)
-		return
+		return status{}, verdict{delay, wait}
 	}
-	leave, err := j.admit(ctx, policy)
-	if err != nil {
-		j.account.health.abandon(probe)
-		switch {
-		case ctx.Err() != nil:
-			j.delivery.GiveBack(0) // another worker takes it
-		case errors.Is(err, errBusy):
-			j.delivery.GiveBack(time.Second + 10*w.soon())
-		default:
-			j.later(ctx, "cannot take from the pace", err, time.Second)
+	if probe {
+		defer health.probe.Unlock()
+	}
+	calls := []*semaphore.Weighted{j.account.calls, w.calls}
+	if isSuspect {
+		if !w.suspects.TryAcquire(1) {
+			return status{}, w.toOthers()
 		}
-		return
-	}
-	defer leave() // also when the resolver ends the goroutine
-	claim, seq, deadline := j.claim(ctx, probe)
-	if seq == 0 {
-		j.account.health.abandon(probe)
-		j.delivery.GiveBack(w.soon())
-		return
-	}
-	// From here on it is carried to its end, also when ctx ends.
-	unbroken, began := context.WithoutCancel(ctx), time.Now()
-	err = j.apply(unbroken, deadline, policy)
-	took := time.Since(began)
-	outcome := j.outcome(unbroken, claim, err, probe)
-	leave()
-	w.tell(j.key, outcome, took)
-	if j.write(ctx, claim, outcome, seq) {
-		j.finish(outcome)
-	}
-}
-
-// withoutPolicy waits for a policy that is missing: starting the rollout again stores it.
-func (j *job) withoutPolicy(ctx context.Context, err error) {
-	if !errors.Is(err, errNoPolicy) {
-		j.later(ctx, "cannot read a policy", err, 5*time.Second)
-		return
-	}
-	j.worker.warn(ctx, "the policy of an order is missing: start its rollout again", nil, "key", j.key, "rollout", j.order.Rollout)
-	now := j.worker.fleet.clock.now()
-	s := takenBack(j.status.status, j.order.order, j.order.seq, now)
-	s.State, s.Kind, s.NotBefore = Waiting, kindNoPolicy, now.Add(time.Minute)
-	j.settle(ctx, s)
-}
-
-var errBusy = errors.New("other orders that workers have ended with go first")
-
-// admit waits for the pace and for a free call. The caller calls leave when the call has ended. An order that workers have ended with
-// has calls of its own, and holds none of the others' while it waits for one.
-func (j *job) admit(ctx context.Context, policy zapi.Policy) (leave func(), err error) {
-	slots := []*semaphore.Weighted{j.account.calls, j.worker.calls}
-	if j.status.names(j.order.order, j.order.seq) && j.status.Claims >= 2 {
-		if !j.worker.suspects.TryAcquire(1) {
-			return nil, errBusy
-		}
+		defer w.suspects.Release(1) // also when the resolver ends the goroutine
 		j.release()
-		slots = nil
-		defer func() {
-			if err != nil {
-				j.worker.suspects.Release(1)
-			}
-		}()
+		calls = nil
 	}
-	if err := j.account.pacer.wait(ctx, cost(policy)); err != nil {
-		return nil, err
+	if err := j.account.pacer.wait(ctx, cost(policy)); err != nil && ctx.Err() == nil {
+		return status{}, j.failed(ctx, "cannot take from the pace", err, time.Second)
 	}
-	for i, slot := range slots {
-		if err := slot.Acquire(ctx, 1); err != nil {
-			release(slots[:i])
-			return nil, err
+	for _, slot := range calls {
+		if err := slot.Acquire(ctx, 1); err == nil {
+			defer slot.Release(1)
 		}
 	}
-	if slots == nil {
-		slots = []*semaphore.Weighted{j.worker.suspects}
+	if ctx.Err() != nil {
+		return status{}, verdict{action: delay} // another worker takes it
 	}
-	return sync.OnceFunc(func() { release(slots) }), nil
-}
-
-func release(slots []*semaphore.Weighted) {
-	for _, slot := range slots {
-		slot.Release(1)
-	}
-}
-
-// claim writes the claim of the order, and returns its sequence, or 0 for none. While the order waited, the rollout may have been
-// held or cancelled, and the API may have gone away.
-func (j *job) claim(ctx context.Context, probe bool) (claim status, seq uint64, deadline time.Time) {
-	w := j.worker
 	r, err := w.holds.of(ctx, j.order.order)
-	if err != nil || !r.Cancelled.IsZero() || r.hold(j.order.Canary) != "" || !probe && j.account.health.isAway() {
-		return status{}, 0, deadline
+	if err != nil || !r.Cancelled.IsZero() || r.holds(j.order.order) || !probe && health.isAway() {
+		return status{}, w.soon()
 	}
 	w.fleet.clock.check(ctx) // the fence must not be too early
-	now := w.fleet.clock.now()
-	claim = claimed(j.status.status, j.order.order, j.order.seq, w.name, now, now.Add(w.applyTimeout), w.fleet.timing.grace)
-	deadline = time.Now().Add(w.applyTimeout)
-	seq, err = w.fleet.store.Put(context.WithoutCancel(ctx), store.Statuses, j.key, encode(claim), j.status.seq)
+	now, began := w.fleet.clock.now(), time.Now()
+	fence := j.status.Fence
+	claimed := claimed(j.status.status, j.order.order, j.order.seq, w.name, now, now.Add(w.applyTimeout+w.fleet.timing.grace))
+	// From here on it is carried to its end, also when ctx ends.
+	unbroken := context.WithoutCancel(ctx)
+	seq, err := w.fleet.store.Put(unbroken, store.Statuses, j.key, encode(claimed), j.status.seq)
 	if err != nil {
-		return status{}, 0, deadline
+		return status{}, w.soon()
 	}
-	return claim, seq, deadline
+	j.status = storedStatus{status: claimed, seq: seq}
+	sent := time.Now()
+	err = j.apply(unbroken, began.Add(w.applyTimeout), policy)
+	outcome = j.outcome(unbroken, fence, err, probe)
+	w.tell(j.key, outcome, time.Since(sent))
+	return outcome, verdict{action: claim}
 }
 
 // apply makes the calls. A panic in it, or in the resolver, is an error.
@@ -272,89 +210,90 @@ func (j *job) apply(ctx context.Context, deadline time.Time, policy zapi.Policy)
 	return client.Apply(ctx, policy)
 }
 
-// outcome returns the status after an apply that ended with err, and tells everyone whom it concerns.
-func (j *job) outcome(ctx context.Context, claim status, err error, probe bool) status {
+// outcome returns the status after an apply that ended with err, and tells everyone whom it concerns. fence is the one found before the
+// claim.
+func (j *job) outcome(ctx context.Context, fence time.Time, err error, probe bool) status {
 	w, f, now := j.worker, failureOf(err), j.worker.fleet.clock.now()
-	away := j.account.health.report(now, probe, f, j.status.Since)
-	outcome := settled(claim, f, j.status.Fence, now, w.limits, away)
+	away := j.account.health.report(ctx, now, probe, f, j.status.Since)
+	outcome := settled(j.status.status, f, fence, now, w.limits, away)
 	if outcome.State == Waiting {
 		if r, err := w.holds.of(ctx, j.order.order); err == nil && !r.Cancelled.IsZero() {
-			fence := outcome.Fence
-			outcome = takenBack(claim, j.order.order, j.order.seq, now)
-			outcome.Fence = fence
+			outcome = takenBack(outcome, j.order.order, j.order.seq, now)
 		}
 	}
-	if f != nil && f.kind == kindElsewhere {
-		w.elsewhere.Store(j.key, time.Now())
-	}
-	w.holds.settled(ctx, outcome)
 	if err != nil {
 		w.fleet.log.WarnContext(ctx, "apply failed", "key", j.key, "rollout", j.order.Rollout, "state", outcome.State, "kind", outcome.Kind, "worker", w.name, "error", err)
 	}
-	if j.account.health.limits(now, j.key, f != nil && f.kind == kindRateLimit) {
-		if err := j.account.pacer.hold(ctx, outcome.NotBefore); err != nil {
+	if f.kind == kindElsewhere {
+		w.elsewhere.Store(j.key, time.Now())
+	}
+	w.holds.settled(ctx, outcome)
+	var limited time.Time
+	if f.kind == kindRateLimit {
+		limited = outcome.NotBefore
+	}
+	if j.account.health.limits(ctx, now, j.key, limited) {
+		if err := j.account.pacer.hold(ctx, limited); err != nil {
 			w.warn(ctx, "cannot hold the pace", err, "account", j.account.name)
 		}
 	}
 	return outcome
 }
 
-// write writes the outcome of a claim, and reports whether it is in place. It does not give up while the claim lasts: an
-// outcome that is lost is a call that is repeated.
-func (j *job) write(ctx context.Context, claim, outcome status, seq uint64) bool {
+// write writes the outcome of a claim. It does not give up while the claim lasts: an outcome that is lost is a call that is repeated.
+func (j *job) write(ctx context.Context, outcome status) verdict {
 	unbroken := context.WithoutCancel(ctx)
 	for attempt := 1; ; attempt++ {
-		_, err := j.worker.fleet.store.Put(unbroken, store.Statuses, j.key, encode(outcome), seq)
-		if err == nil {
-			return true
-		}
-		if isConflict(err) {
-			return j.overtaken(ctx, outcome)
-		}
-		if j.worker.fleet.clock.now().After(claim.Fence) || ctx.Err() != nil && attempt > 3 {
-			j.worker.warn(ctx, "cannot write an outcome", err, "key", j.key)
-			return false // the claim stands, and keeps newer orders waiting
+		_, err := j.worker.fleet.store.Put(unbroken, store.Statuses, j.key, encode(outcome), j.status.seq)
+		switch {
+		case err == nil, isConflict(err) && !j.isOvertaken(ctx, outcome):
+			return j.written(outcome)
+		case isConflict(err): // another worker has it in hand, which must not be given another time
+			return verdict{delay, j.worker.fleet.timing.ackWait}
+		case j.worker.fleet.clock.now().After(j.status.Fence) || ctx.Err() != nil && attempt > 3: // the claim keeps newer orders waiting
+			return j.failed(ctx, "cannot write an outcome", err, j.worker.fleet.timing.ackWait)
 		}
 		pause(unbroken, 250*time.Millisecond)
 	}
 }
 
-// overtaken finds out who has changed the status since the claim. If it was this worker, whose first write came through
+// isOvertaken finds out who has changed the status since the claim. If it was this worker, whose first write came through
 // although its acknowledgement did not, the outcome is in place.
 //
 // Otherwise this worker was stopped for longer than its claim lasted, and a newer order has been applied meanwhile. Of its own
 // requests, one may have been on the way all that time, and have arrived behind those of the newer order: the API then has the older
 // policy, and every status says that it has the newer one. So the newest order is written again. It is applied once more, by
 // whoever takes it, and nothing that was sent before can follow that.
-func (j *job) overtaken(ctx context.Context, outcome status) bool {
+func (j *job) isOvertaken(ctx context.Context, outcome status) bool {
 	unbroken, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
+	entries := j.worker.fleet.store
 	for ; unbroken.Err() == nil; pause(unbroken, 50*time.Millisecond) {
-		e, err := j.worker.fleet.store.Newest(unbroken, store.Statuses, j.key)
+		e, err := entries.Newest(unbroken, store.Statuses, j.key)
 		if err != nil {
 			continue
 		}
 		found := readStatus(e)
 		if bytes.Equal(e.Value, encode(outcome)) {
-			return true
+			return false
 		}
 		if found.seq == 0 || found.names(j.order.order, j.order.seq) || found.State == Superseded {
-			return false // lost, or the same order, or none that would be applied
+			return true // lost, or the same order, or none that would be applied
 		}
-		newest, err := j.worker.fleet.store.Newest(unbroken, store.Orders, j.key)
+		newest, err := entries.Newest(unbroken, store.Orders, j.key)
 		if err != nil {
 			continue
 		}
 		if len(newest.Value) == 0 {
-			return false
+			return true
 		}
-		if _, err := j.worker.fleet.store.Put(unbroken, store.Orders, j.key, newest.Value, newest.Seq); err == nil {
+		if _, err := entries.Put(unbroken, store.Orders, j.key, newest.Value, newest.Seq); err == nil {
 			j.worker.fleet.log.InfoContext(ctx, "ordered again what a late request may have overwritten", "key", j.key, "worker", j.worker.name)
-			return false
+			return true
 		}
 	}
 	j.worker.fleet.log.WarnContext(ctx, "cannot order again what a late request may have overwritten", "key", j.key, "worker", j.worker.name)
-	return false
+	return true
 }
 
 // policy reads a policy, once.
@@ -373,10 +312,7 @@ func (w *worker) policy(ctx context.Context, key string) (zapi.Policy, error) {
 // sends nothing late. It stands right above the last hop, and looks again when the body is read, which is when it is sent.
 func refuseLate(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
-		deadline, ok := r.Context().Deadline()
-		if !ok {
-			return next.RoundTrip(r)
-		}
+		deadline, _ := r.Context().Deadline() // each apply has one
 		if isLate(deadline) {
 			return nil, context.DeadlineExceeded
 		}

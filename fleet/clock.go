@@ -12,7 +12,7 @@ import (
 // A clock follows that of the engine, which all workers share, so the times that they write agree even where the clocks of
 // their machines do not. It asks the engine for the time every now and then, and counts on from there by the monotonic clock
 // of this machine: whoever sets that machine's wall clock moves nothing. Where a machine sleeps, the monotonic clock stands
-// still and the wall clock does not, so the engine is asked again when the two no longer agree.
+// still and the wall clock does not, so the engine is asked again before a claim when the two no longer agree.
 type clock struct {
 	store store.Store
 	log   *slog.Logger
@@ -21,69 +21,54 @@ type clock struct {
 
 	mu     sync.Mutex
 	engine time.Time // of the last answer
-	local  time.Time // by the wall clock of this machine, then
-	since  time.Time // by the monotonic clock
+	local  time.Time // by the clocks of this machine, then
 }
 
 func newClock(s store.Store, log *slog.Logger, t timing) *clock {
-	now := t.wall()
-	return &clock{store: s, log: log, grace: t.grace, wall: t.wall, engine: now, local: now, since: time.Now()}
+	return &clock{store: s, log: log, grace: t.grace, wall: t.wall, engine: t.wall(), local: time.Now()}
 }
 
 // now returns the time by the clock of the engine, as precise as it is stored.
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.engine.Add(time.Since(c.since)).UTC().Truncate(time.Millisecond)
+	return c.engine.Add(time.Since(c.local)).UTC().Truncate(time.Millisecond)
 }
 
 func (c *clock) until(t time.Time) time.Duration { return t.Sub(c.now()) }
-
-// jumped reports whether the wall clock of this machine has been set, or the machine has slept, since the engine was asked.
-func (c *clock) jumped() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	elapsed := c.wall().Round(0).Sub(c.local.Round(0))
-	return (elapsed - time.Since(c.since)).Abs() > time.Second
-}
 
 // measure asks the engine for the time. It says so when the clock of this machine differs: its logs do, too.
 func (c *clock) measure(ctx context.Context) {
 	asked := time.Now()
 	engine, err := c.store.Now(ctx)
-	local, since := c.wall(), time.Now()
-	took := since.Sub(asked)
+	local := time.Now()
+	took := local.Sub(asked)
 	if err != nil || took > c.grace/3 { // too long to be exact: the last answer is better
 		return
 	}
 	engine = engine.Add(took / 2)
-	if off := local.Round(0).Sub(engine).Round(time.Second); off.Abs() >= c.grace {
+	if off := c.wall().Round(0).Sub(engine).Round(time.Second); off.Abs() >= c.grace {
 		c.log.WarnContext(ctx, "the clock of this machine differs from that of the engine", "by", off)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.engine, c.local, c.since = engine, local, since
+	c.engine, c.local = engine, local
 }
-
-const (
-	measureEvery = 30 * time.Second
-	jumpEvery    = 5 * time.Second
-)
 
 // follow measures the clock until ctx is done.
 func (c *clock) follow(ctx context.Context) {
-	for last := time.Now(); ctx.Err() == nil; pause(ctx, jumpEvery) {
-		c.check(ctx)
-		if time.Since(last) > measureEvery {
-			c.measure(ctx)
-			last = time.Now()
-		}
+	for ; ctx.Err() == nil; pause(ctx, 30*time.Second) {
+		c.measure(ctx)
 	}
 }
 
-// check measures the clock if it has jumped.
+// check measures the clock if the wall clock of this machine has been set, or the machine has slept, since the engine was asked.
 func (c *clock) check(ctx context.Context) {
-	if c.jumped() {
+	c.mu.Lock()
+	elapsed := c.wall().Round(0).Sub(c.local.Round(0))
+	jumped := (elapsed - time.Since(c.local)).Abs() > time.Second
+	c.mu.Unlock()
+	if jumped {
 		c.measure(ctx)
 	}
 }

@@ -3,6 +3,7 @@ package fleet
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -31,63 +32,61 @@ const (
 //
 // Whether the status is that of this very order comes first, as only then its state counts. One of another order that seems
 // to be newer proves nothing: the orders are the only truth about what is wanted, and it may stem from orders that were lost. So
-// the store is asked before anything is dropped, or claimed. A fence counts whatever order it stems from: an apply may still
-// be sending. What this order waits for, and the workers that died of it, come last, as they presume all that.
-func decide(s status, o order, seq uint64, now time.Time) verdict {
+// the store is asked before anything is dropped, or claimed, unless it has said already that the order isNewest.
+//
+// The fence of another order's claim is the time up to which its requests may still be sent. If this order began before, a late
+// request of the older policy could arrive behind its own. The outcome lifts the fence, so that usually nobody waits for it. What this
+// order waits for, and the workers that died of it, come last, as they presume all that.
+func decide(s status, o order, seq uint64, isNewest bool, now time.Time) verdict {
 	own := s.names(o, seq)
 	switch {
 	case own && s.State.final():
 		return verdict{action: drop} // only the acknowledgement was lost
-	case !own && (s.Seq >= seq || s.Number > o.Number):
+	case !own && !isNewest && (s.Seq >= seq || s.Number > o.Number):
 		return verdict{action: ask}
-	case !own:
-		return aboveOther(s, now)
-	case now.Before(s.NotBefore):
+	case !own && now.Before(s.Fence):
+		return verdict{delay, min(s.Fence.Sub(now), fenceRecheck)}
+	case own && now.Before(s.NotBefore):
 		return verdict{delay, s.NotBefore.Sub(now)}
-	case s.Claims >= maxClaims:
+	case own && s.Claims >= maxClaims:
 		return verdict{action: park}
 	}
 	return verdict{action: claim}
 }
 
-// aboveOther returns what to do with the newest order above the status of another one.
-//
-// The fence of a claim is the time up to which its requests may still be sent. If the newer order began before, a late request of
-// the older policy could arrive behind those of the newer. The outcome lifts the fence, so that usually nobody waits for it.
-func aboveOther(s status, now time.Time) verdict {
-	if now.Before(s.Fence) {
-		return verdict{delay, min(s.Fence.Sub(now), fenceRecheck)}
+// above returns a status of an order above that of whatever order was there. Its fence stays, as an apply may be under way, and so does
+// what was last applied.
+func (s status) above(o order, seq uint64, state State, now time.Time) status {
+	return status{
+		Version: format, Seq: seq, Rollout: o.Rollout, Number: o.Number, Policy: o.Policy, State: state, At: now, Fence: s.Fence, Last: s.last(),
 	}
-	return verdict{action: claim}
 }
 
-// claimed returns the status that claims an order, with requests until deadline.
-func claimed(s status, o order, seq uint64, worker string, now, deadline time.Time, grace time.Duration) status {
-	fence, last := latest(s.Fence, deadline.Add(grace)), s.last()
-	if !s.names(o, seq) {
-		s = status{}
+// claimed returns the status that claims an order, with requests that may be sent until fence.
+func claimed(found status, o order, seq uint64, worker string, now, fence time.Time) status {
+	s := found.above(o, seq, Applying, now)
+	s.Worker, s.Fence, s.Claims = worker, latest(found.Fence, fence), 1
+	if !found.names(o, seq) {
+		return s
 	}
-	if now.Sub(latest(s.At, s.NotBefore)) > untriedFor {
-		s.Since, s.Unknown = time.Time{}, time.Time{} // it was held, or nobody worked: that time does not count
-	}
-	if s.Since.IsZero() {
-		s.Kind = "" // it is over, unless it is borne with
-	}
-	if s.Worker != worker { // or the acknowledgement of its own claim was lost
+	s.Attempts, s.Limited, s.Claims = found.Attempts, found.Limited, found.Claims
+	if found.Worker != worker { // or the acknowledgement of its own claim was lost
 		s.Claims++
 	}
-	return status{
-		Version: format, Seq: seq, Rollout: o.Rollout, Number: o.Number, Policy: o.Policy, State: Applying, Attempts: s.Attempts,
-		Claims: s.Claims, Limited: s.Limited, Kind: s.Kind, Worker: worker, At: now, Fence: fence, Since: s.Since, Unknown: s.Unknown, Last: last,
+	if now.Sub(latest(found.At, found.NotBefore)) <= untriedFor { // or it was held, or nobody worked: that time does not count
+		s.Since, s.Unknown = found.Since, found.Unknown
 	}
+	if !s.Since.IsZero() {
+		s.Kind = found.Kind // it is borne with
+	}
+	return s
 }
 
-// takenBack returns the status of an order that was cancelled. The fence stays: an apply of an older order may be under way.
-func takenBack(s status, o order, seq uint64, now time.Time) status {
-	return status{
-		Version: format, Seq: seq, Rollout: o.Rollout, Number: o.Number, Policy: o.Policy,
-		State: Superseded, Kind: kindCancelled, At: now, Fence: s.Fence, Last: s.last(),
-	}
+// takenBack returns the status of an order that was cancelled.
+func takenBack(found status, o order, seq uint64, now time.Time) status {
+	s := found.above(o, seq, Superseded, now)
+	s.Kind = kindCancelled
+	return s
 }
 
 // poisoned returns the status of an order that its claims have shown to end workers.
@@ -123,14 +122,13 @@ const (
 
 // settled returns the status after an apply that ended with f. fence is the one found before the claim: that of a worker which
 // never wrote its outcome. isAway says that the API was away for the whole account, so that the order is not to blame.
-func settled(s status, f *failure, fence, now time.Time, l limits, isAway bool) status {
-	before := s
-	s.At, s.Claims, s.Limited, s.NotBefore, s.Kind, s.Error, s.Fence = now, 0, 0, time.Time{}, "", "", time.Time{}
-	s.Since, s.Unknown = time.Time{}, time.Time{}
+func settled(claim status, f failure, fence, now time.Time, l limits, isAway bool) status {
+	s := claim
+	s.At, s.Claims, s.Limited, s.Kind, s.Error, s.Fence, s.Since, s.Unknown = now, 0, 0, "", "", time.Time{}, time.Time{}, time.Time{}
 	if fence.After(now) {
 		s.Fence = fence
 	}
-	if f == nil {
+	if f.kind == "" {
 		s.State, s.Last = Applied, nil
 		return s
 	}
@@ -138,84 +136,64 @@ func settled(s status, f *failure, fence, now time.Time, l limits, isAway bool) 
 	if f.open {
 		s.Fence = latest(s.Fence, now.Add(l.settle))
 	}
+	isOffline := f.kind == kindNotConnected
+	if isOffline || f.away { // since when; an API that is away shows itself in several kinds
+		if s.Since = now; !claim.Since.IsZero() && isOffline == (claim.Kind == kindNotConnected) {
+			s.Since = claim.Since
+		}
+	}
 	var wait time.Duration
 	switch {
-	case f.final:
-		s.Attempts++
-		s.State = Parked
-	case f.kind == kindNotConnected:
-		wait = s.bearWith(before, connectWithin, l.minWait, l.maxWait)
-	case f.kind == kindElsewhere:
-		wait = s.leave(before, min(l.minWait, time.Second), min(l.maxWait, elsewhereWait))
+	case isOffline:
+		wait = s.bearWith(s.Since, connectWithin, l.minWait, l.maxWait)
+	case f.away && isAway:
+		wait = s.bearWith(s.Since, backWithin, l.minWait, min(l.maxWait, longestProbe))
+	case f.kind == kindElsewhere: // what those that know the instance have found out counts on
+		if !claim.Since.IsZero() {
+			s.Kind, s.Since = claim.Kind, claim.Since
+		}
+		if s.Unknown = claim.Unknown; s.Unknown.IsZero() {
+			s.Unknown = now
+		}
+		wait = s.bearWith(s.Unknown, knownWithin, min(l.minWait, time.Second), min(l.maxWait, elsewhereWait))
 	case f.kind == kindRateLimit:
-		if s.Limited = before.Limited + 1; s.Limited > freeLimited {
+		if s.Limited = claim.Limited + 1; s.Limited > freeLimited {
 			s.Attempts++
 		}
 		if wait = l.wait(s.Limited); f.after > 0 {
 			wait = min(f.after, longestAsked) + time.Duration(l.random(int64(time.Second)))
 		}
-	case f.away && isAway:
-		wait = s.bearWith(before, backWithin, l.minWait, min(l.maxWait, longestProbe))
 	default:
-		if f.away {
-			s.since(before)
-		}
 		s.Attempts++
 		wait = l.wait(s.Attempts)
 	}
-	if s.State == Waiting && s.Attempts >= l.attempts && s.Attempts > before.Attempts {
-		s.State, s.Kind, s.Error = Parked, kindExhausted, f.kind+": "+s.Error
+	if f.final || s.Attempts > claim.Attempts && s.Attempts >= l.attempts {
+		s.State = Parked
 	}
-	if s.State == Parked {
-		s.Since, s.Unknown = time.Time{}, time.Time{}
+	if s.State == Waiting {
+		s.NotBefore = now.Add(wait)
 		return s
 	}
-	s.NotBefore = now.Add(wait)
+	s.Since, s.Unknown = time.Time{}, time.Time{}
+	switch {
+	case f.final, isOffline:
+	case f.kind == kindElsewhere:
+		s.Kind, s.Error = kindNoInstance, "no worker has known it for an hour"
+	default:
+		s.Kind, s.Error = kindExhausted, f.kind+": "+f.text
+	}
 	return s
 }
 
 // bearWith tries an order again without counting attempts, and parks it when it has failed in that way for so long. It waits
 // as long as it has waited already, so twice as long after each.
-func (s *status) bearWith(before status, within, minWait, maxWait time.Duration) time.Duration {
-	s.since(before)
-	waited := s.At.Sub(s.Since)
+func (s *status) bearWith(since time.Time, within, minWait, maxWait time.Duration) time.Duration {
+	waited := s.At.Sub(since)
 	if waited >= within {
 		s.State = Parked
-		if s.Kind != kindNotConnected {
-			s.Kind, s.Error = kindExhausted, s.Kind+": "+s.Error
-		}
 	}
 	return min(max(waited, minWait), maxWait)
 }
 
-// leave leaves an order to workers that know the instance, and parks it when there has been none for an hour. What those that do have
-// found out counts on.
-func (s *status) leave(before status, minWait, maxWait time.Duration) time.Duration {
-	if s.Unknown = s.At; !before.Unknown.IsZero() {
-		s.Unknown = before.Unknown
-	}
-	if !before.Since.IsZero() {
-		s.Kind, s.Since = before.Kind, before.Since
-	}
-	waited := s.At.Sub(s.Unknown)
-	if waited >= knownWithin {
-		s.State, s.Kind, s.Error = Parked, kindNoInstance, "no worker has known it for an hour"
-	}
-	return min(max(waited, minWait), maxWait)
-}
-
-// since sets when the order began to fail in this way. An API that is away shows itself in several.
-func (s *status) since(before status) {
-	if s.Since = s.At; !before.Since.IsZero() && (before.Kind == s.Kind || isAwayKind(before.Kind) && isAwayKind(s.Kind)) {
-		s.Since = before.Since
-	}
-}
-
-func latest(times ...time.Time) (last time.Time) {
-	for _, t := range times {
-		if t.After(last) {
-			last = t
-		}
-	}
-	return last
-}
+// latest returns the last of the times.
+func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }

@@ -57,23 +57,23 @@ func TestDecide(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			assert.Equal(t, row.want, decide(row.found, o, seq, noon))
+			assert.Equal(t, row.want, decide(row.found, o, seq, false, noon))
 		})
 	}
 }
 
 // Above a status of orders that were lost, only the fence counts.
-func TestAboveOther(t *testing.T) {
+func TestDecideAboveLost(t *testing.T) {
 	t.Parallel()
-	assert.Equal(t, verdict{action: claim}, aboveOther(status{Seq: 99, State: Applied, Fence: noon}, noon))
-	assert.Equal(t, verdict{delay, 500 * time.Millisecond}, aboveOther(status{Seq: 99, State: Applying, Fence: noon.Add(time.Minute)}, noon))
+	o := order{Version: format, Rollout: "r", Number: 3, Policy: "p"}
+	assert.Equal(t, verdict{action: claim}, decide(status{Seq: 99, State: Applied, Fence: noon}, o, 10, true, noon))
+	assert.Equal(t, verdict{delay, 500 * time.Millisecond}, decide(status{Seq: 99, State: Applying, Fence: noon.Add(time.Minute)}, o, 10, true, noon))
 }
 
 func TestClaimed(t *testing.T) {
 	t.Parallel()
 	o := order{Version: format, Rollout: "r", Number: 3, Policy: "p"}
-	deadline := noon.Add(time.Minute)
-	fence := deadline.Add(15 * time.Second)
+	fence := noon.Add(75 * time.Second)
 	want := status{
 		Version: format, Seq: 10, Rollout: "r", Number: 3, Policy: "p", State: Applying, Claims: 1, Worker: "w", At: noon, Fence: fence,
 	}
@@ -102,7 +102,7 @@ func TestClaimed(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			assert.Equal(t, row.want, claimed(row.found, o, 10, "w", noon, deadline, 15*time.Second))
+			assert.Equal(t, row.want, claimed(row.found, o, 10, "w", noon, fence))
 		})
 	}
 }
@@ -182,7 +182,7 @@ func TestSettled(t *testing.T) {
 			t.Parallel()
 			before := status{
 				Version: format, Seq: 10, Rollout: "r", Policy: "p", State: Applying, Attempts: row.attempts, Claims: 3, Worker: "w",
-				At: noon.Add(-time.Minute), Fence: noon.Add(time.Hour), NotBefore: noon,
+				At: noon.Add(-time.Minute), Fence: noon.Add(time.Hour),
 			}
 			var fence time.Time
 			if row.fence != 0 {
@@ -237,7 +237,7 @@ func TestBorneWith(t *testing.T) {
 			var longest time.Duration
 			for s.State != Parked {
 				require.Less(t, now.Sub(noon), 25*time.Hour)
-				s = claimed(s, o, 1, "w", now, now.Add(time.Minute), time.Second)
+				s = claimed(s, o, 1, "w", now, now.Add(time.Minute))
 				s = settled(s, failureOf(row.err), time.Time{}, now, l, row.isAway)
 				if s.State == Waiting {
 					assert.Zero(t, s.Attempts)
@@ -302,7 +302,7 @@ func TestDescribeQuotesNobody(t *testing.T) {
 		Photo: &zapi.Audience{Visibility: zapi.VisibilityContactBlacklist, Except: []string{"5544911111111"}}, Online: zapi.OnlineAll,
 	})
 	require.ErrorContains(t, err, "5544911111111")
-	assert.Equal(t, "photo: privacy/disallowed-contacts: 400; online: privacy/online: 400", describe(settingsOf(err)))
+	assert.Equal(t, "photo: privacy/disallowed-contacts: 400; online: privacy/online: 400", failureOf(err).text)
 }
 
 func TestStatusAsItIsStored(t *testing.T) {
@@ -419,7 +419,7 @@ func FuzzStatus(f *testing.F) {
 			assert.JSONEq(t, string(first), string(second))
 		}
 		o := order{Version: format, Rollout: "r", Number: 1, Policy: "p"}
-		v := decide(r, o, seq, noon)
+		v := decide(r, o, seq, false, noon)
 		if v.action == delay {
 			assert.Positive(t, v.wait)
 		}
@@ -427,7 +427,7 @@ func FuzzStatus(f *testing.F) {
 			assert.Equal(t, ask, v.action, "a newer status is never written over without asking")
 		}
 		if v.action == claim {
-			next := claimed(r, o, seq, "w", noon, noon.Add(time.Minute), time.Second)
+			next := claimed(r, o, seq, "w", noon, noon.Add(time.Minute))
 			assert.Equal(t, seq, next.Seq)
 			assert.False(t, next.Fence.Before(r.Fence), "a fence is never lowered by a claim")
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -41,18 +40,33 @@ type remote struct {
 	opts []nats.Option
 }
 
+// open does not quote the URLs in an error, as they may hold a password.
 func (r remote) open(ctx context.Context, s settings) (store.Store, error) {
-	servers, err := r.servers()
-	if err != nil {
-		return nil, err
+	isPlain, isFar := false, false
+	for text := range strings.SplitSeq(r.url, ",") {
+		text = strings.TrimSpace(text)
+		if !strings.Contains(text, "://") {
+			text = "nats://" + text
+		}
+		server, err := url.Parse(text)
+		if err != nil || server.Hostname() == "" {
+			return nil, invalid("URL", "url", "must be one or more URLs such as tls://nats.example.com:4222, separated by commas")
+		}
+		isPlain = isPlain || server.Scheme != "tls" && server.Scheme != "wss"
+		isFar = isFar || !isLoopback(server.Hostname())
 	}
-	secure, err := r.isSecure(servers)
-	if err != nil {
-		return nil, err
+	options := nats.GetDefaultOptions()
+	for _, opt := range r.opts {
+		if opt == nil {
+			return nil, invalid("URL", "opts", "must not hold nil")
+		}
+		if err := opt(&options); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrEngine, err)
+		}
 	}
 	opts := r.opts
-	if !secure && !s.insecure {
-		if slices.ContainsFunc(servers, func(server *url.URL) bool { return !isLoopback(server.Hostname()) }) {
+	if isPlain && !options.Secure && !options.TLSHandshakeFirst && !s.insecure {
+		if isFar {
 			return nil, ErrInsecureURL
 		}
 		// A server on loopback may announce others that are not.
@@ -63,37 +77,6 @@ func (r remote) open(ctx context.Context, s settings) (store.Store, error) {
 		return nil, engineError(ctx, "opening", err)
 	}
 	return opened, nil
-}
-
-// servers parses the URLs. Its error does not quote them, as they may hold a password.
-func (r remote) servers() (servers []*url.URL, err error) {
-	for text := range strings.SplitSeq(r.url, ",") {
-		text = strings.TrimSpace(text)
-		if !strings.Contains(text, "://") {
-			text = "nats://" + text
-		}
-		server, err := url.Parse(text)
-		if err != nil || server.Hostname() == "" {
-			return nil, invalid("URL", "url", "must be one or more URLs such as tls://nats.example.com:4222, separated by commas")
-		}
-		servers = append(servers, server)
-	}
-	return servers, nil
-}
-
-// isSecure reports whether every connection will use TLS.
-func (r remote) isSecure(servers []*url.URL) (bool, error) {
-	options := nats.GetDefaultOptions()
-	for _, opt := range r.opts {
-		if opt == nil {
-			return false, invalid("URL", "opts", "must not hold nil")
-		}
-		if err := opt(&options); err != nil {
-			return false, fmt.Errorf("%w: %w", ErrEngine, err)
-		}
-	}
-	isPlain := func(server *url.URL) bool { return server.Scheme != "tls" && server.Scheme != "wss" }
-	return options.Secure || options.TLSHandshakeFirst || !slices.ContainsFunc(servers, isPlain), nil
 }
 
 func isLoopback(host string) bool {

@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"context"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -14,13 +16,16 @@ import (
 // whether or not it was when that order began to fail. An instance that is told to wait, on the other hand, says little about the
 // others: the account is only held when several are.
 type health struct {
-	mu      sync.Mutex
-	failed  int       // outcomes in a row that say that the API is away
-	probing bool      // an order is in flight to find out
-	next    time.Time // when another may be
-	wait    time.Duration
-	heard   time.Time  // when the API answered last
-	calls   []answered // the last ones, oldest first
+	log *slog.Logger
+
+	mu     sync.Mutex
+	failed int        // outcomes in a row that say that the API is away
+	probe  sync.Mutex // held by the order that finds out whether it is back
+	next   time.Time  // when another may be
+	wait   time.Duration
+	heard  time.Time  // when the API answered last
+	calls  []answered // the last ones, oldest first
+	held   time.Time  // until when the account is held
 }
 
 type answered struct {
@@ -41,20 +46,19 @@ const (
 	probeIsInFlight = time.Second
 )
 
-// admit returns how long to wait before an order of the account may be claimed, and whether that order is a probe. If it is not
-// zero, or if nothing is sent after all, nothing is reported; a probe calls abandon then.
+// admit returns how long to wait before an order of the account may be claimed, and whether that order is a probe. A probe unlocks
+// h.probe when it has ended.
 func (h *health) admit(now time.Time) (wait time.Duration, probe bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
 	case h.failed < awayAfter:
 		return 0, false
-	case h.probing:
-		return max(h.next.Sub(now), probeIsInFlight), false
 	case now.Before(h.next):
 		return h.next.Sub(now), false
+	case !h.probe.TryLock():
+		return probeIsInFlight, false
 	}
-	h.probing = true
 	return 0, true
 }
 
@@ -64,29 +68,22 @@ func (h *health) isAway() bool {
 	return h.failed >= awayAfter
 }
 
-// abandon ends a probe that found out nothing.
-func (h *health) abandon(probe bool) {
-	if !probe {
-		return
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.probing = false
-}
-
 // report counts an outcome, and reports whether the API is away. The order has failed in that way since then; zero for not at all.
-func (h *health) report(now time.Time, probe bool, f *failure, since time.Time) bool {
+func (h *health) report(ctx context.Context, now time.Time, probe bool, f failure, since time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if probe {
-		h.probing = false
-	}
 	switch {
-	case f != nil && f.unsent:
-	case f == nil || !f.away:
+	case f.unsent:
+	case !f.away:
+		if h.failed >= awayAfter {
+			h.log.InfoContext(ctx, "account back")
+		}
 		h.failed, h.wait, h.heard = 0, 0, now
 	default:
-		if h.failed++; h.failed == awayAfter || probe {
+		if h.failed++; h.failed == awayAfter {
+			h.log.WarnContext(ctx, "account away")
+		}
+		if h.failed == awayAfter || probe {
 			h.wait = min(max(2*h.wait, shortestProbe), longestProbe)
 			h.next = now.Add(h.wait)
 		}
@@ -95,15 +92,13 @@ func (h *health) report(now time.Time, probe bool, f *failure, since time.Time) 
 	return h.failed >= awayAfter || unheard
 }
 
-// limits reports whether 429s of several instances mean the whole account.
-func (h *health) limits(now time.Time, key string, limited bool) bool {
+// limits counts an outcome, and reports whether 429s of several instances mean that the whole account has to wait until then. It is
+// zero for another outcome, and for an order that does not wait.
+func (h *health) limits(ctx context.Context, now time.Time, key string, until time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.calls) == lastCalls {
-		h.calls = append(h.calls[:0], h.calls[1:]...)
-	}
-	h.calls = append(h.calls, answered{now, key, limited})
-	if !limited {
+	h.calls = append(h.calls[max(0, len(h.calls)+1-lastCalls):], answered{now, key, !until.IsZero()})
+	if until.IsZero() {
 		return false
 	}
 	n, all, instances := 0, 0, make(map[string]bool)
@@ -116,5 +111,12 @@ func (h *health) limits(now time.Time, key string, limited bool) bool {
 			instances[c.key] = true
 		}
 	}
-	return len(instances) >= limitedAtLeast && n*limitedOneIn >= all
+	if len(instances) < limitedAtLeast || n*limitedOneIn < all {
+		return false
+	}
+	if now.After(h.held) { // or it is known already, and the calls that were in flight hear it, too
+		h.log.WarnContext(ctx, "account held", "until", until)
+	}
+	h.held = latest(h.held, until)
+	return true
 }

@@ -23,16 +23,13 @@ const (
 	heldByHalt   = "halted: " // followed by what was parked
 )
 
-// hold returns why an order of the rollout must not be begun, or nothing.
-func (r rollout) hold(canary bool) string {
-	switch {
-	case r.isOrdering():
-		return "ordering"
-	case r.Held == heldByCanary && canary:
-		return ""
-	}
-	return r.Held
+// holds reports whether an order of the rollout must not be begun.
+func (r rollout) holds(o order) bool {
+	return r.Cancelled.IsZero() && (r.isOrdering() || r.isStopped() || r.Held == heldByCanary && !o.Canary)
 }
+
+// isStopped reports whether the rollout is held, and not only behind its canary.
+func (r rollout) isStopped() bool { return r.Held != "" && r.Held != heldByCanary }
 
 // reason returns why the rollout is held, for the reader.
 func (r rollout) reason() string {
@@ -46,7 +43,7 @@ func (r rollout) reason() string {
 // [ErrNoRollout] for an unknown name.
 func (f *Fleet) Pause(ctx context.Context, name string) error {
 	return f.setHold(ctx, "Pause", actionPause, name, func(r *rollout) {
-		if r.Held == "" || r.Held == heldByCanary {
+		if !r.isStopped() {
 			r.Held = heldByPause
 		}
 	})
@@ -104,48 +101,45 @@ type holds struct {
 
 type known struct {
 	rollout
-	exists  bool
-	read    time.Time
-	settled int // by this worker, since the rollout was resumed
+	at      time.Time // when it was so
+	settled int       // by this worker, since the rollout was resumed
 	parked  map[string]int
-	halted  string // why this worker has halted it: its entry may not say so yet
 }
-
-func (k *known) fresh() time.Duration {
-	if k.isOrdering() {
-		return orderingFor
-	}
-	return holdsFor
-}
-
-func newHolds(f *Fleet) *holds { return &holds{fleet: f, known: make(map[string]*known)} }
 
 // of returns the rollout of an order. One that does not exist has been lost: as the orders are the only truth about what is
 // wanted, it is not held.
 func (h *holds) of(ctx context.Context, o order) (rollout, error) {
 	h.mu.Lock()
-	k, ok := h.known[o.Rollout]
-	fresh := ok && time.Since(k.read) < k.fresh()
+	var r rollout
+	age := holdsFor
+	if k, ok := h.known[o.Rollout]; ok {
+		r, age = k.rollout, time.Since(k.at)
+	}
 	h.mu.Unlock()
-	if !fresh {
-		if _, err, _ := h.reading.Do(o.Rollout, func() (any, error) { return nil, h.refresh(ctx, o.Rollout) }); err != nil {
+	if age >= holdsFor || r.isOrdering() && age >= orderingFor {
+		read, err, _ := h.reading.Do(o.Rollout, func() (any, error) { return h.read(ctx, o.Rollout) })
+		if err != nil {
 			return rollout{}, err
 		}
+		r = read.(rollout)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	k = h.known[o.Rollout]
-	if !k.exists || k.Number != o.Number && k.Number != 0 {
-		return rollout{Total: 1}, nil
+	if r.Number != o.Number && r.Number != 0 {
+		return lostRollout, nil
 	}
-	return k.rollout, nil
+	return r, nil
 }
 
-func (h *holds) refresh(ctx context.Context, name string) error {
+var lostRollout = rollout{Total: 1}
+
+func (h *holds) read(ctx context.Context, name string) (rollout, error) {
 	began := time.Now()
 	r, _, err := h.fleet.findRollout(ctx, name)
-	if err != nil && !errors.Is(err, ErrNoRollout) {
-		return err
+	isLost := errors.Is(err, ErrNoRollout)
+	if err != nil && !isLost {
+		return rollout{}, err
+	}
+	if isLost {
+		r = lostRollout
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -153,19 +147,18 @@ func (h *holds) refresh(ctx context.Context, name string) error {
 	if !ok {
 		k = &known{parked: make(map[string]int)}
 		h.known[name] = k
-		if err != nil {
+		if isLost {
 			h.fleet.log.WarnContext(ctx, "the rollout of an order is missing: it is not held", "rollout", name)
 		}
 	}
-	if r.Resumed != k.Resumed {
-		k.settled, k.halted = 0, ""
-		clear(k.parked)
+	if began.After(k.at) { // or this worker has halted it meanwhile
+		if r.Resumed != k.Resumed {
+			k.settled = 0
+			clear(k.parked)
+		}
+		k.rollout, k.at = r, began
 	}
-	if r.Held == "" || r.Held == heldByCanary {
-		r.Held = cmp.Or(k.halted, r.Held)
-	}
-	k.rollout, k.exists, k.read = r, err == nil, began
-	return nil
+	return k.rollout, nil
 }
 
 // defaultHaltAt and fewestParked say when a rollout halts by itself.
@@ -176,57 +169,52 @@ const (
 
 // settled counts an outcome, and halts the rollout when too many are parked. Each worker counts for itself.
 func (h *holds) settled(ctx context.Context, s status) {
-	h.mu.Lock()
-	k, ok := h.known[s.Rollout]
-	if !ok || !k.exists || k.Number != s.Number || !s.State.final() {
-		h.mu.Unlock()
-		return
-	}
-	k.settled++
-	if s.State == Parked {
-		k.parked[s.Kind]++
-	}
-	resumed, reason := k.Resumed, k.halt()
-	if reason != "" {
-		k.Held, k.halted = reason, reason // for this worker at once
-	}
-	h.mu.Unlock()
+	reason, resumed := h.count(s)
 	if reason == "" {
 		return
 	}
 	h.fleet.log.WarnContext(ctx, reason, "rollout", s.Rollout)
-	if err := h.halt(ctx, s.Rollout, resumed, reason); err != nil {
-		h.fleet.log.WarnContext(ctx, "cannot halt", "rollout", s.Rollout, "error", err)
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		k.halted = "" // the next outcome tries again
-	}
-}
-
-// halt holds the rollout for all workers, unless it was resumed meanwhile.
-func (h *holds) halt(ctx context.Context, name string, resumed int, reason string) error {
 	halted := false
-	_, err := h.fleet.changeRollout(ctx, name, func(r *rollout) error {
-		if halted = r.Resumed == resumed && (r.Held == "" || r.Held == heldByCanary); halted {
+	_, err := h.fleet.changeRollout(ctx, s.Rollout, func(r *rollout) error {
+		if halted = r.Resumed == resumed && !r.isStopped(); halted {
 			r.Held = reason
 		}
 		return nil
 	})
 	if err == nil && halted {
-		if err := h.fleet.record(ctx, actionHalt, name, 0, "%s", reason); err != nil {
-			h.fleet.log.WarnContext(ctx, "cannot record the halt", "rollout", name, "error", err)
-		}
+		err = h.fleet.record(ctx, actionHalt, s.Rollout, 0, "%s", reason)
 	}
-	return err
+	if err != nil { // if it is not held, the next outcome tries again
+		h.fleet.log.WarnContext(ctx, "cannot halt", "rollout", s.Rollout, "error", err)
+	}
 }
 
-// halt returns the reason why the rollout has to be halted now, or nothing.
+// count counts an outcome, and returns the reason why the rollout has to be halted now, or nothing. For this worker it is halted
+// at once.
+func (h *holds) count(s status) (reason string, resumed int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	k, ok := h.known[s.Rollout]
+	if !ok || k.Number != s.Number || !s.State.final() {
+		return "", 0
+	}
+	k.settled++
+	if s.State == Parked {
+		k.parked[s.Kind]++
+	}
+	if reason = k.halt(); reason != "" {
+		k.Held, k.at = reason, time.Now()
+	}
+	return reason, k.Resumed
+}
+
+// halt returns the reason why the rollout has to be halted, or nothing.
 func (k *known) halt() string {
 	parked := 0
 	for _, n := range k.parked {
 		parked += n
 	}
-	if parked < fewestParked || float64(parked) <= cmp.Or(k.HaltAt, defaultHaltAt)*float64(k.settled) || k.Held != "" && k.Held != heldByCanary {
+	if parked < fewestParked || float64(parked) <= cmp.Or(k.HaltAt, defaultHaltAt)*float64(k.settled) || k.isStopped() {
 		return ""
 	}
 	kinds := slices.SortedFunc(maps.Keys(k.parked), func(a, b string) int {

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,30 +37,37 @@ type failure struct {
 	unsent bool          // the API was not asked
 }
 
-// failureOf returns nil for no error. Of several settings that failed, one that needs a person decides, and then one that has to wait.
-func failureOf(err error) *failure {
+// failureOf returns the zero failure for no error. Of several settings that failed, one that needs a person decides, and then one that has to wait.
+func failureOf(err error) failure {
 	switch {
 	case err == nil:
-		return nil
+		return failure{}
 	case isOf[panicked](err):
-		return &failure{kind: kindPanic, final: true, unsent: true}
+		return failure{kind: kindPanic, final: true, unsent: true}
 	case errors.Is(err, ErrNoInstance):
-		return &failure{kind: kindNoInstance, final: true, unsent: true}
+		return failure{kind: kindNoInstance, final: true, unsent: true}
 	case errors.Is(err, ErrElsewhere):
-		return &failure{kind: kindElsewhere, unsent: true}
+		return failure{kind: kindElsewhere, unsent: true}
 	case isOf[resolverError](err):
-		return &failure{kind: kindResolver, unsent: true}
+		return failure{kind: kindResolver, unsent: true}
 	}
-	settings := settingsOf(err)
-	f := &failure{
-		kind: zapi.Kind(err), text: describe(settings), open: isOf[*zapi.TransportError](err),
-		final:  slices.ContainsFunc(settings, func(s zapi.SettingError) bool { return isFinal(s.Err) }),
-		unsent: isOf[*zapi.ValidationError](err) || zapi.Kind(err) == kindNotSent,
+	settings := []zapi.SettingError{{Err: err}}
+	if apply, ok := errors.AsType[*zapi.ApplyError](err); ok {
+		settings = apply.Failed
 	}
+	f := failure{kind: zapi.Kind(err), open: isOf[*zapi.TransportError](err)}
+	f.unsent = isOf[*zapi.ValidationError](err) || f.kind == kindNotSent
+	var texts []string
 	for _, s := range settings {
-		wait, _ := zapi.Retryable(s.Err)
+		wait, again := zapi.Retryable(s.Err)
 		f.after = max(f.after, wait)
+		// A certificate that does not verify is a proxy's in the place of the API, which then is not there.
+		f.final = f.final || !again && (isOf[*zapi.APIError](s.Err) || isOf[*zapi.ValidationError](s.Err))
+		if text := describe(s); text != "" {
+			texts = append(texts, text)
+		}
 	}
+	f.text = strings.Join(texts, "; ")
 	switch {
 	case f.final:
 	case errors.Is(err, zapi.ErrRateLimited):
@@ -71,22 +78,6 @@ func failureOf(err error) *failure {
 		f.away = !f.unsent && (f.open || errors.Is(err, zapi.ErrUnavailable) || errors.Is(err, zapi.ErrUnexpectedResponse))
 	}
 	return f
-}
-
-// isFinal reports whether the API, or zapi, has refused a setting for good. A certificate that does not verify is a proxy's in the place of the
-// API, which then is not there.
-func isFinal(err error) bool {
-	_, again := zapi.Retryable(err)
-	return !again && (isOf[*zapi.APIError](err) || isOf[*zapi.ValidationError](err))
-}
-
-// isAwayKind reports whether an API that is away shows itself in failures of that kind.
-func isAwayKind(kind string) bool {
-	switch kind {
-	case "unavailable", "unexpected response", "canceled", "DNS", "timeout", "TLS", "connection refused", "connection reset", "connection closed", "no response":
-		return true
-	}
-	return false
 }
 
 // isOf reports whether err, or an error that it wraps, is an E.
@@ -106,47 +97,24 @@ func (e resolverError) Is(target error) bool {
 	return (target == ErrNoInstance || target == ErrElsewhere) && errors.Is(e.err, target)
 }
 
-// settingsOf returns the settings that failed. Of an error that is about none of them, the name is empty.
-func settingsOf(err error) []zapi.SettingError {
-	if apply, ok := errors.AsType[*zapi.ApplyError](err); ok {
-		return apply.Failed
-	}
-	return []zapi.SettingError{{Err: err}}
-}
-
-// describe returns what may be stored of an error: setting, operation and status. The rest may quote a phone or a secret.
-func describe(settings []zapi.SettingError) string {
-	var parts []string
-	for _, s := range settings {
-		var api *zapi.APIError
-		var transport *zapi.TransportError
-		var refused *zapi.ValidationError
-		var text string
-		switch {
-		case errors.As(s.Err, &api):
-			text = api.Op + ": " + answer(api)
-		case errors.As(s.Err, &transport):
-			text = transport.Op + ": " + zapi.Kind(s.Err)
-		case errors.As(s.Err, &refused):
-			text = strings.Trim(refused.Op+": "+refused.Field, ": ")
-		default:
-			continue
+// describe returns what may be stored of a setting that failed: its name, the operation and the status. The rest may quote a phone
+// or a secret. Of an error that is about no setting, the name is empty.
+func describe(s zapi.SettingError) string {
+	var op string
+	what := zapi.Kind(s.Err)
+	if api, ok := errors.AsType[*zapi.APIError](s.Err); ok {
+		op = api.Op
+		if api.StatusCode/100 != http.StatusOK/100 {
+			what = strconv.Itoa(api.StatusCode)
+		} else if what == "rejected" {
+			what = "success is false"
 		}
-		if s.Setting != "" {
-			text = s.Setting + ": " + text
-		}
-		parts = append(parts, text)
+	} else if transport, ok := errors.AsType[*zapi.TransportError](s.Err); ok {
+		op = transport.Op
+	} else if refused, ok := errors.AsType[*zapi.ValidationError](s.Err); ok {
+		op, what = refused.Op, refused.Field
+	} else {
+		return ""
 	}
-	return strings.Join(parts, "; ")
-}
-
-// answer is what the API answered: the status, unless that says that all is well.
-func answer(err *zapi.APIError) string {
-	switch {
-	case err.StatusCode/100 != http.StatusOK/100:
-		return fmt.Sprint(err.StatusCode)
-	case zapi.Kind(err) == "rejected":
-		return "success is false"
-	}
-	return zapi.Kind(err)
+	return strings.Trim(s.Setting+": "+op+": "+what, ": ")
 }

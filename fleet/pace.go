@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -55,8 +56,11 @@ func (f *Fleet) SetPace(ctx context.Context, account string, p Pace) error {
 	if err := f.store.Queue(ctx, account); err != nil {
 		return engineError(ctx, "making the queue", err)
 	}
-	if err := newPacer(f, account, p).change(ctx, func(used, _ time.Time) (time.Time, time.Time) {
-		return earliest(used, f.clock.now()), time.Time{}
+	if err := f.changePace(ctx, account, func(used, _ time.Time) (time.Time, time.Time) {
+		if now := f.clock.now(); used.After(now) {
+			used = now
+		}
+		return used, time.Time{}
 	}); err != nil {
 		return err
 	}
@@ -90,16 +94,14 @@ func decodePace(data []byte) Pace {
 	return p
 }
 
-// cost is the number of requests that Apply sends.
-func cost(p zapi.Policy) int {
-	requests := 0
+// cost returns the number of requests that Apply sends.
+func cost(p zapi.Policy) (requests int) {
 	for _, audience := range []*zapi.Audience{p.LastSeen, p.Photo, p.Description, p.GroupAdd} {
-		switch {
-		case audience == nil:
-		case audience.Except != nil:
-			requests += 2 // the list is read first
-		default:
+		if audience != nil {
 			requests++
+			if audience.Except != nil {
+				requests++ // the list is read first
+			}
 		}
 	}
 	for _, set := range []bool{p.Online != "", p.ReadReceipts != "", p.MessageDuration != ""} {
@@ -119,38 +121,39 @@ const (
 // pacer hands out the pace of an account.
 //
 // The entry in the store holds one time, up to which everything was handed out (this is GCRA), and another one, until which the API
-// wants nothing. A worker takes a slice of the time behind the first by compare-and-set, and spends it by itself. The size of a
-// slice follows what the worker has used of late, so that none takes what another one needs. Each remembers what it has
-// written: where nobody else has, the next slice needs no read. A time that is far ahead was written by a worker whose clock is
-// wrong, and does not count.
+// wants nothing. A worker takes a slice of the time behind the first by compare-and-set, and spends it by itself. A slice is
+// as long as one call, and twice as long as the last one where that was used up in time, so that none takes what another one needs. A time that is far ahead was written by a
+// worker whose clock is wrong, and does not count.
 type pacer struct {
 	fleet   *Fleet
 	account string
-	turn    *semaphore.Weighted // one order at a time waits: times that are given out early escape a hold
 
-	mu                 sync.Mutex // not held while the store is asked
-	pace               Pace
-	size               time.Duration // of a slice
-	start, next, until time.Time     // of the slice in hand
-	taken, expires     time.Time
-	changed            chan struct{} // closed when the slice in hand no longer counts
-	entry              store.Entry   // as it was last written or read
+	mu      sync.Mutex
+	pace    Pace
+	changed chan struct{} // closed when what was taken before no longer counts
+
+	// What follows belongs to the one order whose turn it is. The others have no times yet, so that a hold reaches them.
+	turn                 *semaphore.Weighted
+	next, until, expires time.Time // of the slice in hand
+	size                 time.Duration
+	takenFor             chan struct{} // changed, when it was taken
 }
 
 func newPacer(f *Fleet, account string, pace Pace) *pacer {
 	return &pacer{fleet: f, account: account, turn: semaphore.NewWeighted(1), pace: pace, changed: make(chan struct{})}
 }
 
+// set changes the pace, and drop ends the slice in hand: the order that waits takes another one.
 func (p *pacer) set(pace Pace) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.pace = pace
+	p.mu.Unlock()
 	p.drop()
 }
 
-// drop makes the order that waits take another slice. It is called with p.mu held.
 func (p *pacer) drop() {
-	p.start, p.next, p.until = time.Time{}, time.Time{}, time.Time{}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
@@ -166,12 +169,8 @@ func (p *pacer) wait(ctx context.Context, n int) error {
 		if err != nil {
 			return err
 		}
-		d := p.fleet.clock.until(at)
-		if d <= 0 {
-			return ctx.Err()
-		}
 		select {
-		case <-time.After(d):
+		case <-time.After(p.fleet.clock.until(at)):
 			return nil
 		case <-changed:
 		case <-ctx.Done():
@@ -180,116 +179,72 @@ func (p *pacer) wait(ctx context.Context, n int) error {
 	}
 }
 
-// reserve returns when n requests may be sent. It is called by one at a time.
+// reserve returns when n requests may be sent, unless the pace changes before.
 func (p *pacer) reserve(ctx context.Context, n int) (at time.Time, changed chan struct{}, err error) {
-	for {
-		p.mu.Lock()
-		changed = p.changed
-		need, now := p.pace.duration(n), p.fleet.clock.now()
-		spent := p.next.Add(need).After(p.until)
-		if !spent && !now.After(p.expires) {
-			at = p.next
-			p.next = at.Add(need)
-			p.mu.Unlock()
-			return at, changed, nil
-		}
-		if used := p.next.Sub(p.start); spent && now.Sub(p.taken) < sliceLength {
-			p.size = min(2*p.size, sliceLength)
-		} else {
-			p.size = used
+	p.mu.Lock()
+	pace, changed := p.pace, p.changed
+	p.mu.Unlock()
+	need, now := pace.duration(n), p.fleet.clock.now()
+	isSpent, isOver := p.next.Add(need).After(p.until), now.After(p.expires) || changed != p.takenFor
+	if isSpent || isOver {
+		p.size = min(2*p.size, sliceLength)
+		if isOver { // it did not need all of it
+			p.size = need
 		}
 		p.size = max(need, p.size.Truncate(need)) // a whole number of calls, or the rest would be lost
-		pace, size := p.pace, p.size
-		p.mu.Unlock()
-
-		from, to, err := p.take(ctx, pace, size, need)
+		from, err := p.take(ctx, pace, p.size, need)
 		if err != nil {
 			return at, nil, err
 		}
-		p.mu.Lock()
-		if changed == p.changed { // or it is for an earlier pace
-			p.start, p.next, p.until = from, from, to
-			p.taken, p.expires = now, latest(p.fleet.clock.now(), to).Add(sliceLength)
-		}
-		p.mu.Unlock()
+		p.next, p.until, p.takenFor = from, from.Add(p.size), changed
+		p.expires = latest(p.fleet.clock.now(), p.until).Add(sliceLength)
 	}
+	at = p.next
+	p.next = at.Add(need)
+	return at, changed, nil
 }
 
-// take gets a slice of the shared time.
-func (p *pacer) take(ctx context.Context, pace Pace, length, need time.Duration) (from, to time.Time, err error) {
-	err = p.change(ctx, func(used, held time.Time) (time.Time, time.Time) {
+// take takes a slice of the shared time, and returns when it begins.
+func (p *pacer) take(ctx context.Context, pace Pace, size, need time.Duration) (from time.Time, err error) {
+	err = p.fleet.changePace(ctx, p.account, func(used, held time.Time) (time.Time, time.Time) {
 		now := p.fleet.clock.now()
 		if farthest := now.Add(max(farthestTaken, mostSlices*need)); used.After(farthest) {
 			p.fleet.log.WarnContext(ctx, "the pace was handed out too far ahead: the clock of a worker differs", "account", p.account, "until", used)
 			used = farthest
 		}
 		from = latest(used, held, now.Add(-pace.duration(pace.Burst)))
-		to = from.Add(length)
-		return to, held
+		return from.Add(size), held
 	})
-	return from, to, err
+	return from, err
 }
 
 // hold keeps all workers of the account from sending until then, as the API asked for it.
 func (p *pacer) hold(ctx context.Context, until time.Time) error {
-	p.mu.Lock()
 	p.drop()
-	p.mu.Unlock()
-	return p.change(ctx, func(used, held time.Time) (time.Time, time.Time) { return used, latest(held, until) })
+	return p.fleet.changePace(ctx, p.account, func(used, held time.Time) (time.Time, time.Time) { return used, latest(held, until) })
 }
 
-// change writes what next makes of the time up to which the pace was handed out, and of that until which the account is held.
-func (p *pacer) change(ctx context.Context, next func(used, held time.Time) (time.Time, time.Time)) error {
-	p.mu.Lock()
-	e := p.entry
-	p.mu.Unlock()
-	for {
-		var err error
-		if e.Seq == 0 {
-			if e, err = p.fleet.store.Newest(ctx, store.Paces, p.account); err != nil {
-				return engineError(ctx, "reading the pace", err)
-			}
+// changePace writes what next makes of the time up to which the pace was handed out, and of that until which the account is held.
+func (f *Fleet) changePace(ctx context.Context, account string, next func(used, held time.Time) (time.Time, time.Time)) error {
+	for ; ; pause(ctx, 5*time.Millisecond) {
+		e, err := f.store.Newest(ctx, store.Paces, account)
+		if err != nil {
+			return engineError(ctx, "reading the pace", err)
 		}
-		value := encodeTimes(next(decodeTimes(e.Value)))
-		seq, err := p.fleet.store.Put(ctx, store.Paces, p.account, value, e.Seq)
-		e = store.Entry{}
-		if err == nil {
-			e = store.Entry{Seq: seq, Value: value}
-		}
-		p.mu.Lock()
-		p.entry = e
-		p.mu.Unlock()
-		if !isConflict(err) {
+		if _, err = f.store.Put(ctx, store.Paces, account, encodeTimes(next(decodeTimes(e.Value))), e.Seq); !isConflict(err) {
 			return engineError(ctx, "writing the pace", err)
 		}
-		pause(ctx, 5*time.Millisecond)
 	}
 }
 
-// decodeTimes reads the two times, of which an earlier release had only the first.
-func decodeTimes(value []byte) (used, held time.Time) {
-	times := [2]time.Time{}
-	for i := range times {
-		if len(value) >= 8*(i+1) {
-			if nanos := int64(binary.BigEndian.Uint64(value[8*i:])); nanos > 0 {
-				times[i] = time.Unix(0, nanos)
-			}
-		}
-	}
-	return times[0], times[1]
-}
-
+// encodeTimes writes the two times as nanoseconds, and decodeTimes reads them. An earlier release wrote only the first.
 func encodeTimes(used, held time.Time) []byte {
 	value := binary.BigEndian.AppendUint64(nil, uint64(used.UnixNano()))
-	if !held.IsZero() {
-		value = binary.BigEndian.AppendUint64(value, uint64(held.UnixNano()))
-	}
-	return value
+	return binary.BigEndian.AppendUint64(value, uint64(held.UnixNano()))
 }
 
-func earliest(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
+func decodeTimes(value []byte) (used, held time.Time) {
+	var nanos [2]int64
+	_, _ = binary.Decode(slices.Concat(value, make([]byte, 16)), binary.BigEndian, &nanos) // it is never too short
+	return time.Unix(0, nanos[0]), time.Unix(0, nanos[1])
 }

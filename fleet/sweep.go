@@ -58,7 +58,7 @@ func (f *Fleet) sweep(ctx context.Context, now time.Time) (int, error) {
 	}
 	isHeld := func(i instance) bool {
 		r, ok := rollouts[i.order.Rollout]
-		return ok && r.Cancelled.IsZero() && r.hold(i.order.Canary) != ""
+		return ok && r.holds(i.order.order)
 	}
 	held := make(map[string]int) // orders, by account
 	for _, i := range instances {

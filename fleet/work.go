@@ -29,7 +29,7 @@ type WorkOption func(*workSettings) error
 
 type workSettings struct {
 	client            []zapi.Option
-	perAccount, total int
+	perAccount, total int // calls in flight
 	applyTimeout      time.Duration
 	limits            limits
 	observe           func(Event)
@@ -106,10 +106,12 @@ func (f *Fleet) Work(ctx context.Context, r Resolver, opts ...WorkOption) error 
 		return err
 	}
 	defer end()
-	return f.newWorker(r, s, api).run(ctx)
+	w := &worker{
+		workSettings: s, fleet: f, api: api, resolver: r, name: workerName(), holds: holds{fleet: f, known: make(map[string]*known)},
+		calls: semaphore.NewWeighted(int64(s.total)), suspects: semaphore.NewWeighted(suspectCalls),
+	}
+	return w.run(ctx)
 }
-
-var workers atomic.Int64
 
 // workerName is unique among the workers that run, and among those that have ended: a container begins anew with the same
 // host name and process.
@@ -118,7 +120,7 @@ func workerName() string {
 	if err != nil {
 		host = "unknown"
 	}
-	return fmt.Sprintf("%s/%d/%d-%04x", host, os.Getpid(), workers.Add(1), rand.N(1<<16))
+	return fmt.Sprintf("%s/%d-%08x", host, os.Getpid(), rand.Uint32())
 }
 
 // worker is one call of Work.
@@ -128,7 +130,7 @@ type worker struct {
 	api       *zapi.API
 	resolver  Resolver
 	name      string
-	holds     *holds
+	holds     holds
 	policies  sync.Map            // key to zapi.Policy
 	calls     *semaphore.Weighted // in flight
 	suspects  *semaphore.Weighted // calls for orders that may end workers, few at a time, so that they take no others with them
@@ -144,13 +146,6 @@ type handID struct {
 }
 
 const suspectCalls = 2
-
-func (f *Fleet) newWorker(r Resolver, s workSettings, api *zapi.API) *worker {
-	return &worker{
-		workSettings: s, fleet: f, api: api, resolver: r, name: workerName(), holds: newHolds(f),
-		calls: semaphore.NewWeighted(int64(s.total)), suspects: semaphore.NewWeighted(suspectCalls),
-	}
-}
 
 func (w *worker) run(ctx context.Context) error {
 	const forever time.Duration = math.MaxInt64
@@ -196,32 +191,31 @@ type account struct {
 	pacer  *pacer
 	health health
 	calls  *semaphore.Weighted // in flight
-	busy   *atomic.Int64       // of the worker
 	inHand atomic.Int64
 	freed  chan struct{} // has a value when an order has left the hand
 }
 
 func (w *worker) newAccount(name string, pace Pace) *account {
 	return &account{
-		name: name, pacer: newPacer(w.fleet, name, pace), calls: semaphore.NewWeighted(int64(w.perAccount)),
-		busy: &w.busy, freed: make(chan struct{}, 1),
+		name: name, pacer: newPacer(w.fleet, name, pace), health: health{log: w.fleet.log.With("account", name, "worker", w.name)},
+		calls: semaphore.NewWeighted(int64(w.perAccount)), freed: make(chan struct{}, 1),
 	}
 }
 
-func (a *account) take() {
+// take takes an order of an account into the hand. It leaves it with release, which may be called again.
+func (w *worker) take(a *account) (release func()) {
 	if a.inHand.Add(1) == 1 {
-		a.busy.Add(1)
+		w.busy.Add(1)
 	}
-}
-
-func (a *account) release() {
-	if a.inHand.Add(-1) == 0 {
-		a.busy.Add(-1)
-	}
-	select {
-	case a.freed <- struct{}{}:
-	default:
-	}
+	return sync.OnceFunc(func() {
+		if a.inHand.Add(-1) == 0 {
+			w.busy.Add(-1)
+		}
+		select {
+		case a.freed <- struct{}{}:
+		default:
+		}
+	})
 }
 
 // inHand is how many orders are held for so many calls, so that the engine's part does not keep the API waiting.
@@ -268,8 +262,7 @@ func (w *worker) loop(ctx context.Context, a *account) {
 			if _, has := w.inHand.LoadOrStore(id, d); has {
 				continue // it came twice
 			}
-			a.take()
-			release := sync.OnceFunc(a.release)
+			release := w.take(a)
 			handlers.Go(func() {
 				defer w.inHand.Delete(id)
 				defer release()
@@ -281,21 +274,17 @@ func (w *worker) loop(ctx context.Context, a *account) {
 
 // heartbeats keeps what is in hand from being given to another worker.
 func (w *worker) heartbeats(ctx context.Context) {
-	ticker := time.NewTicker(w.fleet.timing.ackWait / 3)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
+	for ; ctx.Err() == nil; pause(ctx, w.fleet.timing.ackWait/3) {
 		for _, d := range w.inHand.Range {
 			d.(store.Delivery).Keep()
 		}
 	}
 }
 
-// soon is a short wait for when another worker was faster.
-func (w *worker) soon() time.Duration {
-	return 50*time.Millisecond + time.Duration(w.fleet.timing.random(int64(200*time.Millisecond)))
+// soon is a short delay for when another worker was faster.
+func (w *worker) soon() verdict {
+	return verdict{delay, 50*time.Millisecond + time.Duration(w.fleet.timing.random(int64(200*time.Millisecond)))}
 }
+
+// toOthers is a delay in which another worker may take an order that this one must leave.
+func (w *worker) toOthers() verdict { return verdict{delay, time.Second + 10*w.soon().wait} }

@@ -2,12 +2,17 @@ package fleet
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -15,6 +20,7 @@ import (
 
 	"github.com/zapi-go/zapi"
 	"github.com/zapi-go/zapi/fleet/internal/store"
+	"github.com/zapi-go/zapi/fleet/internal/store/memory"
 )
 
 func TestRolloutReachesEveryInstance(t *testing.T) {
@@ -516,4 +522,77 @@ func TestWorkWithoutEngine(t *testing.T) {
 	defer cancel()
 	assert.ErrorIs(t, f.Work(ctx, newAPI(t, nil)), ErrEngine)
 	assert.NoError(t, ctx.Err())
+}
+
+type anyResolver struct{}
+
+func (anyResolver) Credentials(_ context.Context, t Target) (zapi.Credentials, error) {
+	return zapi.Credentials{InstanceID: t.Instance, Token: "T" + t.Account, ClientToken: "F" + t.Instance}, nil
+}
+
+// The logger hears once when an account is away, back and held, and nothing of an account that is well.
+func TestAccountChangesAreLogged(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log safeBuffer
+		f := newFleet(memory.New().Handle(nil), settings{log: slog.New(slog.NewJSONHandler(&log, nil)), timing: defaultTiming})
+		defer f.Close() //nolint:errcheck // it is in memory
+		var status atomic.Int64
+		transport := roundTripper(func(r *http.Request) (*http.Response, error) {
+			if strings.Contains(r.URL.Path, "acme") && status.Load() != http.StatusOK {
+				return respond(int(status.Load()), http.Header{"Retry-After": {"60"}}, `{"error":"later"}`), nil
+			}
+			return respond(http.StatusOK, http.Header{"Content-Type": {"application/json"}}, `{"success":true}`), nil
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		worked := make(chan error)
+		go func() {
+			worked <- f.Work(ctx, anyResolver{}, WithClient(zapi.WithBaseURL("https://api.example"), zapi.WithTransport(transport)))
+		}()
+		targets := []Target{{"globex", "a"}, {"globex", "b"}}
+		for i := range 40 {
+			targets = append(targets, Target{"acme", fmt.Sprint("I", i)})
+		}
+		changes := func() (all []map[string]any) {
+			for line := range strings.Lines(log.String()) {
+				var record map[string]any
+				require.NoError(t, json.Unmarshal([]byte(line), &record))
+				if strings.HasPrefix(record["msg"].(string), "account ") {
+					assert.Equal(t, "acme", record["account"])
+					assert.NotContains(t, record, "key")
+					assert.Contains(t, []any{"INFO", "WARN"}, record["level"])
+					all = append(all, record)
+				}
+			}
+			return all
+		}
+		for i, row := range []struct {
+			status int64
+			after  []any // of all changes
+		}{
+			{http.StatusServiceUnavailable, []any{"account away"}},
+			{http.StatusOK, []any{"account away", "account back"}},
+			{http.StatusTooManyRequests, []any{"account away", "account back", "account held"}},
+			{http.StatusOK, []any{"account away", "account back", "account held"}},
+		} {
+			status.Store(row.status)
+			began := time.Now()
+			start(t, f, fmt.Sprint("r", i), policies[i], targets)
+			time.Sleep(30 * time.Second)
+			var got []any
+			for _, record := range changes() {
+				got = append(got, record["msg"])
+				if until, ok := record["until"]; ok && row.status == http.StatusTooManyRequests {
+					at, err := time.Parse(time.RFC3339, until.(string))
+					require.NoError(t, err)
+					assert.WithinDuration(t, began.Add(time.Minute), at, 5*time.Second)
+				}
+			}
+			assert.Equal(t, row.after, got)
+		}
+		time.Sleep(2 * time.Minute)
+		assert.Equal(t, 42, finish(t, f, "r3").Applied)
+		cancel()
+		assert.NoError(t, <-worked)
+	})
 }
