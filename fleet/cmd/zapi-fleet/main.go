@@ -32,8 +32,10 @@ var commands []command
 
 func init() { // not where it is declared, as demo runs the others
 	commands = []command{
-		{"plan", engineFlags + "name! policy! targets! credentials", "show what start would do, and how long it would take; orders nothing", withEngine(plan)},
-		{"start", engineFlags + "name! policy! targets! canary halt pace burst", "order a policy for the instances of a file; the same name goes on where it stopped", start},
+		{"plan", engineFlags + "name! policy! targets! credentials",
+			"show what start would do, and how long it would take; orders nothing", withEngine(plan)},
+		{"start", engineFlags + "name! policy! targets! canary halt pace burst",
+			"order a policy for the instances of a file; the same name goes on where it stopped", start},
 		{"watch", engineFlags + "name! timeout", "show the progress of a rollout until it is done or held", watch},
 		{"pause", engineFlags + "name!", "hold a rollout: no more of it is begun", withEngine(pause)},
 		{"resume", engineFlags + "name!", "let a rollout go on that a canary, a pause or a halt holds", withEngine(resume)},

@@ -69,7 +69,8 @@ func (s *session) flags() *flag.FlagSet {
 
 	parsedVar(flags, &s.order.Policy, "policy", "`file` with the policy, YAML or JSON", readPolicy)
 	parsedVar(flags, &s.order.Targets, "targets", "`file` with the columns account and instance, CSV", readTargets)
-	flags.StringVar(&s.credentials, "credentials", "", "`file` with the columns instance, token and clientToken, CSV: plan counts the targets that it lacks, work reads it again when it changes")
+	flags.StringVar(&s.credentials, "credentials", "",
+		"`file` with the columns instance, token and clientToken, CSV: plan counts the targets that it lacks, work reads it again when it changes")
 	flags.IntVar(&s.order.Canary, "canary", 0, "begin with the first `N` targets, and hold the rest until resume")
 	parsedVar(flags, &s.order.HaltAt, "halt", "hold it when a larger `share` of what is settled was parked, such as 5%, or off (default 5%)", parseShare)
 	flags.Float64Var(&s.rate, "pace", 0, "requests per second for each account of the file (default 20, or as it is)")

@@ -144,7 +144,8 @@ func (r *reporter) engineChanged(up bool) {
 func (r *reporter) summary() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	text := fmt.Sprintf("%s applied, %s parked, %s tried again", number(r.settled[fleet.Applied]), number(r.settled[fleet.Parked]), number(r.settled[fleet.Waiting]))
+	text := fmt.Sprintf("%s applied, %s parked, %s tried again",
+		number(r.settled[fleet.Applied]), number(r.settled[fleet.Parked]), number(r.settled[fleet.Waiting]))
 	if len(r.kinds) > 0 {
 		text += " (" + reasons(r.kinds) + ")"
 	}
