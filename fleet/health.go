@@ -16,7 +16,8 @@ import (
 // whether or not it was when that order began to fail. An instance that is told to wait, on the other hand, says little about the
 // others: the account is only held when several are.
 type health struct {
-	log *slog.Logger
+	log     *slog.Logger
+	account string
 
 	mu     sync.Mutex
 	failed int        // outcomes in a row that say that the API is away
@@ -76,12 +77,12 @@ func (h *health) report(ctx context.Context, now time.Time, probe bool, f failur
 	case f.unsent:
 	case !f.away:
 		if h.failed >= awayAfter {
-			h.log.InfoContext(ctx, "account back")
+			h.log.InfoContext(ctx, "account back", "account", h.account)
 		}
 		h.failed, h.wait, h.heard = 0, 0, now
 	default:
 		if h.failed++; h.failed == awayAfter {
-			h.log.WarnContext(ctx, "account away")
+			h.log.WarnContext(ctx, "account away", "account", h.account)
 		}
 		if h.failed == awayAfter || probe {
 			h.wait = min(max(2*h.wait, shortestProbe), longestProbe)
@@ -115,7 +116,7 @@ func (h *health) limits(ctx context.Context, now time.Time, key string, until ti
 		return false
 	}
 	if now.After(h.held) { // or it is known already, and the calls that were in flight hear it, too
-		h.log.WarnContext(ctx, "account held", "until", until)
+		h.log.WarnContext(ctx, "account held", "account", h.account, "until", until)
 	}
 	h.held = latest(h.held, until)
 	return true

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"log/slog"
 	"testing"
 	"time"
 
@@ -27,11 +28,11 @@ func TestOneOrderShowsThatTheAPIIsAway(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			var h health
+			h := health{log: slog.New(slog.DiscardHandler)}
 			for _, minute := range row.heard {
-				assert.False(t, h.report(at(minute), false, nil, time.Time{}))
+				assert.False(t, h.report(t.Context(), at(minute), false, failure{}, time.Time{}))
 			}
-			assert.Equal(t, row.want, h.report(at(row.now), false, &failure{away: true}, began))
+			assert.Equal(t, row.want, h.report(t.Context(), at(row.now), false, failure{away: true}, began))
 		})
 	}
 }

@@ -197,7 +197,7 @@ type account struct {
 
 func (w *worker) newAccount(name string, pace Pace) *account {
 	return &account{
-		name: name, pacer: newPacer(w.fleet, name, pace), health: health{log: w.fleet.log.With("account", name, "worker", w.name)},
+		name: name, pacer: newPacer(w.fleet, name, pace), health: health{log: w.fleet.log, account: name},
 		calls: semaphore.NewWeighted(int64(w.perAccount)), freed: make(chan struct{}, 1),
 	}
 }
