@@ -27,94 +27,107 @@ import (
 )
 
 // TestSimulation runs fleets against a store that behaves at its worst, each under a seed that decides everything: who is killed
-// when, what is lost, which clock is wrong. Time is that of a bubble, so an hour takes milliseconds. After each run:
+// when, what is lost, which clock is wrong. Time is that of a bubble, so an hour takes milliseconds. What must be so afterwards is
+// in sim_check_test.go.
 //
-//   - nothing is lost: the newest order of every instance is settled
-//   - nothing is old: the API never got an older policy behind a newer one
-//   - repeats are bounded by what was disturbed
-//   - the pace is kept
-//   - the report equals what the API got
-//
-// A failing seed reproduces: FLEET_SIM_RUNS=1 FLEET_SIM_SEED=7 go test -run '^TestSimulation$' .
+// A failing seed is printed and reproduces: FLEET_SIM_RUNS=1 FLEET_SIM_SEED=7 go test -run '^TestSimulation$' .
 func TestSimulation(t *testing.T) {
-	runs, seed := 200, uint64(1)
+	runs, seed := 200, 1
 	if testing.Short() {
 		runs = 50
 	}
-	if text := os.Getenv("FLEET_SIM_RUNS"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			t.Fatal(err)
+	for name, n := range map[string]*int{"FLEET_SIM_RUNS": &runs, "FLEET_SIM_SEED": &seed} {
+		if text := os.Getenv(name); text != "" {
+			var err error
+			if *n, err = strconv.Atoi(text); err != nil {
+				t.Fatal(err)
+			}
 		}
-		runs = n
 	}
-	if text := os.Getenv("FLEET_SIM_SEED"); text != "" {
-		n, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		seed = n
-	}
+	var done sync.Map // what somebody has done in a run
 	shards := runtime.GOMAXPROCS(0)
 	t.Run("seed", func(t *testing.T) {
 		for shard := range shards {
 			t.Run(fmt.Sprint("shard", shard), func(t *testing.T) {
 				t.Parallel()
 				for i := shard; i < runs; i += shards {
-					simulate(t, seed+uint64(i))
-					if t.Failed() {
-						t.Fatalf("FLEET_SIM_RUNS=1 FLEET_SIM_SEED=%d go test -run '^TestSimulation$' .", seed+uint64(i))
-					}
+					simulate(t, uint64(seed+i), &done) // it ends the shard if it fails
 				}
 			})
 		}
 	})
+	for _, action := range []string{"start", "cancel", "retry", "pause", "resume", "halt", "pace"} {
+		if _, ok := done.Load(action); !ok && runs >= 200 && !t.Failed() {
+			t.Errorf("no run had a %s", action)
+		}
+	}
 }
 
-func simulate(t *testing.T, seed uint64) {
+func simulate(t *testing.T, seed uint64, done *sync.Map) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, seed)
-		s.play()
+		if s.scene == anything {
+			s.play()
+		} else {
+			s.playScene()
+		}
 		s.calm()
 		s.end()
 		if !t.Failed() {
 			s.check()
 		}
+		for event := range s.said.events {
+			action, _, _ := strings.Cut(event, " ")
+			done.Store(action, true)
+		}
 	})
 }
 
-// Seeds of the dice, so that one decision does not depend on another.
-func dice(seed uint64, parts ...any) uint64 {
+// dice decides something. What they say depends on nothing but the seed, what it is about, and the how-many-th time it is.
+func (s *sim) dice(about string, n int) *rand.Rand {
 	h := fnv.New64a()
-	fmt.Fprint(h, seed)
-	for _, part := range parts {
-		fmt.Fprint(h, "|", part)
-	}
-	x := h.Sum64()
-	x ^= x >> 33
-	x *= 0xff51afd7ed558ccd
-	x ^= x >> 33
-	x *= 0xc4ceb9fe1a85ec53
-	return x ^ x>>33
+	_, _ = io.WriteString(h, about)
+	return rand.New(rand.NewPCG(h.Sum64()+uint64(n)*0x9e3779b97f4a7c15, s.seed))
 }
 
-// chance is true with probability p.
-func chance(d uint64, p float64) bool { return float64(d>>11)/(1<<53) < p }
+func chance(d *rand.Rand, p float64) bool { return d.Float64() < p }
+
+// upTo returns a time below most.
+func upTo(d *rand.Rand, most time.Duration) time.Duration {
+	return time.Duration(d.Int64N(int64(most)))
+}
 
 // simRollout is a rollout of a run, and what the run has done with it.
 type simRollout struct {
-	name      string
-	policy    int
-	targets   []Target
-	canary    int
-	number    uint64 // as the entry says at the end
-	bad       bool   // has a bad target at its end
-	started   bool   // a call of Start has returned without an error
-	begun     bool   // a call of Start was made
-	cancelled time.Time
-	cancels   bool // a call of Cancel was made
-	resumed   time.Time
+	name    string
+	policy  int
+	targets []Target
+	canary  int
+	haltAt  float64
+	bad     bool // has a bad target at its end
+	inParts bool // is started in several calls with different targets
+
+	called    time.Time       // Start, for the first time
+	returned  time.Time       // the last call of it
+	ordered   map[Target]bool // by calls that returned without an error
+	tried     map[Target]bool // by any call
+	newer     []int           // Receipt.Newer of the calls
+	cancels   bool            // a call of Cancel was made
+	cancelled time.Time       // it returned
+	paused    time.Time       // Pause returned
+	resumed   time.Time       // Resume was called, for the first time
+	number    uint64          // as fleet says at the end
+}
+
+// started returns the targets of all calls of Start that have returned without an error.
+func (r *simRollout) started() (targets []Target) {
+	for _, target := range r.targets {
+		if r.ordered[target] {
+			targets = append(targets, target)
+		}
+	}
+	return targets
 }
 
 type sim struct {
@@ -123,8 +136,11 @@ type sim struct {
 	rng     *rand.Rand
 	store   *memory.Store
 	began   time.Time
+	scene   scene
 	targets []Target
-	locked  map[string]bool
+	locked  map[string]bool // instances whose Client-Token is refused for good
+	sick    string          // the limited instance
+	paces   map[string]Pace // that are not the default
 
 	profile  profile
 	rollouts []*simRollout
@@ -133,15 +149,20 @@ type sim struct {
 	running  sync.WaitGroup
 	ctx      context.Context
 	cancel   func()
+	said     said
 
 	mu        sync.Mutex
 	isCalm    bool
 	damaged   [store.Audit + 1]bool
-	disturbed int // how often something may have made a worker repeat what it had in hand
+	stopped   bool // a worker was: it may then send what it has claimed when it goes on
+	disturbed int  // how often something may have made a worker repeat what it had in hand
 	requests  []simRequest
 	away      [2]time.Time // when the API is away
 	nth       map[string]int
 	skew      map[int]time.Duration
+	deaf      map[int]time.Time // until then a worker hears nothing of the statuses that it writes
+	tried     map[string]int    // what somebody has tried to do, by action and rollout
+	did       map[string]int    // without an error
 	notes     []string
 }
 
@@ -149,7 +170,7 @@ type sim struct {
 type profile struct {
 	lose, ack, behind, repeat, late float64
 	slow, fail, limit, hang         float64
-	parts, disconnects              bool
+	parts, disconnects              bool // a worker knows a part of the instances; some numbers are not connected
 }
 
 type simRequest struct {
@@ -171,8 +192,7 @@ type simWorker struct {
 }
 
 const (
-	simRate  = 20
-	simBurst = 5
+	simSlice = 5 // requests of a quarter of a second
 	simCalls = 4
 	simApply = 20 * time.Second
 )
@@ -180,27 +200,34 @@ const (
 func newSim(t *testing.T, seed uint64) *sim {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	memories := memory.New()
-	memories.Fetch = 20 * time.Second // an idle hour is shorter
+	memories.Fetch = time.Minute // an idle hour is shorter
 	s := &sim{
-		t: t, seed: seed, rng: rng, store: memories, began: time.Now(), locked: make(map[string]bool),
-		nth: make(map[string]int), skew: make(map[int]time.Duration),
+		t: t, seed: seed, rng: rng, store: memories, began: time.Now(), locked: make(map[string]bool), paces: make(map[string]Pace),
+		nth: make(map[string]int), skew: make(map[int]time.Duration), deaf: make(map[int]time.Time),
+		tried: make(map[string]int), did: make(map[string]int),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	if rng.IntN(8) == 0 {
+		s.setScene(1 + scene(rng.IntN(int(scenes-1))))
+		return s
+	}
 	accounts := 1 + rng.IntN(2)
 	for i := range 2 + rng.IntN(10) {
 		target := Target{fmt.Sprintf("acc%d", i%accounts), fmt.Sprintf("I%d", i)}
 		s.targets = append(s.targets, target)
-		if rng.IntN(8) == 0 {
-			s.locked[target.Instance] = true
-		}
+		s.locked[target.Instance] = rng.IntN(8) == 0
+	}
+	if rng.IntN(4) == 0 { // so slow that orders wait in hand
+		s.paces["acc0"] = Pace{PerSecond: 0.2 + rng.Float64(), Burst: 1 + rng.IntN(2)}
 	}
 	some := func(p float64) float64 { return []float64{0, 0, p / 4, p}[rng.IntN(4)] }
 	s.profile = profile{
-		lose: some(0.05), ack: some(0.1), behind: some(0.5), repeat: some(0.2), late: some(0.1), slow: some(0.1), fail: some(0.3), limit: some(0.2),
-		hang: some(0.1), parts: rng.IntN(4) == 0, disconnects: rng.IntN(4) == 0,
+		lose: some(0.05), ack: some(0.1), behind: some(0.5), repeat: some(0.2), late: some(0.1),
+		slow: some(0.1), fail: some(0.3), limit: some(0.2), hang: some(0.1), parts: rng.IntN(4) == 0, disconnects: rng.IntN(4) == 0,
 	}
 	for i := range 1 + rng.IntN(len(policies)) {
-		r := &simRollout{name: fmt.Sprintf("r%d", i), policy: i, bad: rng.IntN(6) == 0}
+		r := s.addRollout(nil)
+		r.policy, r.haltAt, r.bad = i, 1, rng.IntN(6) == 0
 		for _, target := range s.targets {
 			if rng.IntN(4) > 0 {
 				r.targets = append(r.targets, target)
@@ -212,9 +239,14 @@ func newSim(t *testing.T, seed uint64) *sim {
 		if rng.IntN(5) == 0 {
 			r.canary = 1 + rng.IntN(len(r.targets))
 		}
-		s.rollouts = append(s.rollouts, r)
 	}
 	return s
+}
+
+func (s *sim) addRollout(targets []Target) *simRollout {
+	r := &simRollout{name: fmt.Sprint("r", len(s.rollouts)), targets: targets, ordered: make(map[Target]bool), tried: make(map[Target]bool)}
+	s.rollouts = append(s.rollouts, r)
+	return r
 }
 
 func (s *sim) note(format string, args ...any) {
@@ -229,6 +261,7 @@ func (s *sim) fail(format string, args ...any) {
 	notes := strings.Join(s.notes, "\n")
 	s.mu.Unlock()
 	s.t.Errorf("seed %d: %s\n%s", s.seed, fmt.Sprintf(format, args...), notes)
+	s.t.Errorf("FLEET_SIM_RUNS=1 FLEET_SIM_SEED=%d go test -run '^TestSimulation$' .", s.seed)
 }
 
 // count returns the how-many-th time something happens.
@@ -239,31 +272,35 @@ func (s *sim) count(what string) int {
 	return s.nth[what]
 }
 
-func (s *sim) calmNow() bool {
+// now returns what is wrong now, and whether the worker is deaf.
+func (s *sim) now(worker int) (p profile, deaf bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.isCalm
+	if s.isCalm {
+		return profile{}, false
+	}
+	return s.profile, time.Now().Before(s.deaf[worker])
 }
 
+// operators are no worker.
+const operators = -1
+
 // faults decides what goes wrong in the calls of a process.
-func (s *sim) faults(who string) memory.Faults {
+func (s *sim) faults(who string, worker int) memory.Faults {
 	return func(call string) memory.Fault {
-		d := func(what string) uint64 { return dice(s.seed, who, call, what) }
-		n := s.count(who + call)
-		call = fmt.Sprint(call, n)
-		f := memory.Fault{Wait: time.Millisecond + time.Duration(d("wait")%uint64(10*time.Millisecond))}
-		if s.calmNow() {
-			return f
+		d := s.dice(who+call, s.count(who+call))
+		p, deaf := s.now(worker)
+		f := memory.Fault{
+			Wait: time.Millisecond + upTo(d, 10*time.Millisecond), Lose: chance(d, p.lose), LoseAck: chance(d, p.ack),
+			Behind: chance(d, p.behind), Repeat: chance(d, p.repeat),
 		}
-		p := s.profile
-		f.Lose, f.LoseAck, f.Behind = chance(d("lose"), p.lose), chance(d("ack"), p.ack), chance(d("behind"), p.behind)
-		f.Repeat = chance(d("repeat"), p.repeat)
-		if chance(d("late"), p.late) {
-			f.Late = time.Duration(d("how late") % uint64(90*time.Second))
-			if strings.HasPrefix(call, "hand out") {
+		if chance(d, p.late) {
+			f.Late = upTo(d, 90*time.Second)
+			if strings.HasPrefix(call, "deliver") {
 				s.disturb(1)
 			}
 		}
+		f.LoseAck = f.LoseAck || deaf && strings.HasPrefix(call, "put "+store.Statuses.String())
 		return f
 	}
 }
@@ -276,11 +313,11 @@ func (s *sim) disturb(n int) {
 
 func (s *sim) open(who string, h *memory.Handle, wall func() time.Time) *Fleet {
 	h.Turn = func() time.Duration {
-		return time.Duration(dice(s.seed, who, time.Now().UnixNano()) % uint64(time.Millisecond))
+		return upTo(s.dice(who, int(time.Now().UnixNano())), time.Millisecond)
 	}
 	t := defaultTiming
 	t.wall = wall
-	t.random = func(n int64) int64 { return int64(dice(s.seed, who, time.Now().UnixNano(), n) % uint64(n)) }
+	t.random = func(n int64) int64 { return s.dice(who, int(time.Now().UnixNano())).Int64N(n) }
 	f := newFleet(h, settings{log: slog.New(slog.DiscardHandler), timing: t})
 	f.clock.measure(s.ctx)
 	return f
@@ -288,7 +325,7 @@ func (s *sim) open(who string, h *memory.Handle, wall func() time.Time) *Fleet {
 
 // operator returns a fleet for one command.
 func (s *sim) operator(who string) (*Fleet, *memory.Handle) {
-	h := s.store.Handle(s.faults(who))
+	h := s.store.Handle(s.faults(who, operators))
 	f := s.open(who, h, time.Now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -298,7 +335,7 @@ func (s *sim) operator(who string) (*Fleet, *memory.Handle) {
 
 func (s *sim) startWorker(id int) *simWorker {
 	who := fmt.Sprint("w", id, "-", s.count(fmt.Sprint("w", id)))
-	w := &simWorker{id: id, handle: s.store.Handle(s.faults(who)), done: make(chan struct{})}
+	w := &simWorker{id: id, handle: s.store.Handle(s.faults(who, id)), done: make(chan struct{})}
 	w.fleet = s.open(who, w.handle, func() time.Time {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -361,20 +398,20 @@ func (x *simTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if x.w.handle.Killed() {
 		return nil, errors.New("killed")
 	}
-	request := simRequest{worker: x.w.id, instance: instance, account: strings.TrimSuffix(strings.TrimPrefix(parts[4], "T"), "xxxxxx"), policy: indexOf(body.V), sent: time.Now()}
+	account := strings.TrimSuffix(strings.TrimPrefix(parts[4], "T"), "xxxxxx")
+	request := simRequest{worker: x.w.id, instance: instance, account: account, policy: indexOf(body.V), sent: time.Now()}
 	n := s.count("request" + instance)
-	d := func(what string) uint64 { return dice(s.seed, "api", instance, n, what) }
-	status, text := s.answer(instance, d)
-	way := time.Duration(d("way")%uint64(100*time.Millisecond)) + time.Millisecond
-	back := time.Duration(d("back")%uint64(100*time.Millisecond)) + time.Millisecond
-	p := s.profile
-	if s.calmNow() {
-		p = profile{}
+	d := s.dice("api"+instance, n)
+	p, _ := s.now(operators)
+	if n%5 == 0 { // no order is exhausted by chance
+		p = profile{disconnects: p.disconnects}
 	}
-	if chance(d("slow"), p.slow) {
-		way += time.Duration(d("how slow") % uint64(simApply+10*time.Second))
+	status, text := s.answer(instance, account, p, d)
+	way, back := time.Millisecond+upTo(d, 100*time.Millisecond), time.Millisecond+upTo(d, 100*time.Millisecond)
+	if chance(d, p.slow) {
+		way += upTo(d, simApply+10*time.Second)
 	}
-	hangs := status == 0 || chance(d("hang"), p.hang)
+	hangs := status == 0 || chance(d, p.hang)
 
 	index := s.record(request)
 	arrived := make(chan struct{})
@@ -415,30 +452,35 @@ func (x *simTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.mu.Unlock()
 	header := http.Header{"Content-Type": {"application/json"}}
 	if status == http.StatusTooManyRequests {
-		header.Set("Retry-After", strconv.Itoa(1+int(d("after")%30)))
+		header.Set("Retry-After", strconv.Itoa(1+d.IntN(30)))
 	}
-	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(text)), Request: r, ProtoMajor: 1, ProtoMinor: 1, ContentLength: int64(len(text))}, nil
+	return &http.Response{
+		StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(text)), ContentLength: int64(len(text)),
+		Request: r, ProtoMajor: 1, ProtoMinor: 1,
+	}, nil
 }
 
 // answer decides what the API answers; status 0 is nothing.
-func (s *sim) answer(instance string, d func(string) uint64) (status int, text string) {
+func (s *sim) answer(instance, account string, p profile, d *rand.Rand) (status int, text string) {
 	s.mu.Lock()
 	away := time.Now().After(s.away[0]) && time.Now().Before(s.away[1])
-	calm := s.isCalm
+	scene := s.scene
+	if s.isCalm {
+		scene = anything
+	}
 	s.mu.Unlock()
 	switch {
-	case away && dice(s.seed, "away")%2 == 0:
+	case scene == hangingAccounts && account != healthyAccount, away && s.seed%2 == 0:
 		return 0, ""
 	case away:
 		return http.StatusServiceUnavailable, `{"error":"away"}`
-	case s.locked[instance]:
+	case scene == wrongToken, s.locked[instance]:
 		return http.StatusForbidden, `{"error":"Client-Token"}`
-	case calm:
-	case s.profile.disconnects && dice(s.seed, "connected", instance)%3 == 0:
+	case p.disconnects && s.dice("connected"+instance, 0).IntN(3) == 0:
 		return http.StatusBadRequest, `{"error":"You are not connected."}`
-	case chance(d("fail"), s.profile.fail):
+	case chance(d, p.fail):
 		return http.StatusServiceUnavailable, `{"error":"busy"}`
-	case chance(d("limit"), s.profile.limit):
+	case scene == limitedInstance && instance == s.sick, chance(d, p.limit):
 		return http.StatusTooManyRequests, `{"error":"slow down"}`
 	}
 	return http.StatusOK, `{"success":true}`
@@ -459,109 +501,163 @@ func (s *sim) arrive(index int, applied bool) {
 	}
 }
 
+// An event is something that happens at its time of a run.
+type event struct {
+	at time.Duration
+	do func()
+}
+
+// plan collects the events of a run.
+type plan struct {
+	*rand.Rand
+	length time.Duration
+	events []event
+}
+
+func (p *plan) at(d time.Duration, do func()) { p.events = append(p.events, event{d, do}) }
+func (p *plan) some() time.Duration           { return upTo(p.Rand, p.length) }
+func (p *plan) oneIn(n int) bool              { return p.IntN(n) == 0 }
+
 // play runs what the seed has in mind.
 func (s *sim) play() {
-	rng := s.rng
-	length := time.Minute + time.Duration(rng.Int64N(int64(14*time.Minute)))
-	for id := range 1 + rng.IntN(3) {
-		s.workers = append(s.workers, s.startWorker(id))
-	}
-	type event struct {
-		at time.Duration
-		do func()
-	}
-	var events []event
-	at := func(d time.Duration, do func()) { events = append(events, event{d, do}) }
-	some := func() time.Duration { return time.Duration(rng.Int64N(int64(length))) }
+	p := &plan{Rand: s.rng}
+	p.length = time.Minute + upTo(p.Rand, 14*time.Minute)
+	s.startWorkers(1 + p.IntN(3))
+	s.setPaces()
 	begin := time.Duration(0)
 	for _, r := range s.rollouts {
-		begin += time.Duration(rng.Int64N(int64(length / time.Duration(len(s.rollouts)))))
-		again, killed := rng.IntN(4) == 0, rng.IntN(6) == 0
-		killedAfter := time.Duration(rng.Int64N(int64(60 * time.Millisecond)))
-		at(begin, func() { s.start(r, killed, killedAfter) })
-		if again {
-			at(begin+time.Duration(rng.Int64N(int64(time.Minute))), func() { s.start(r, false, 0) })
-		}
-		if rng.IntN(4) == 0 {
-			at(begin+time.Duration(rng.Int64N(int64(2*time.Minute))), func() { s.cancelRollout(r) })
-		}
-		if rng.IntN(4) == 0 {
-			pauseAt := begin + time.Duration(rng.Int64N(int64(time.Minute)))
-			at(pauseAt, func() {
-				s.command("pause", r, func(ctx context.Context, f *Fleet) error { return f.Pause(ctx, r.name) })
-			})
-			at(pauseAt+some()/2, func() { s.resume(r) })
-		}
-		if rng.IntN(4) == 0 {
-			at(begin+some(), func() {
-				s.command("retry", r, func(ctx context.Context, f *Fleet) error { _, err := f.Retry(ctx, Filter{Rollout: r.name}); return err })
-			})
-		}
+		begin += upTo(p.Rand, p.length/time.Duration(len(s.rollouts)))
+		s.planRollout(p, r, begin)
 	}
-	for range rng.IntN(4) {
-		i := rng.IntN(len(s.workers))
-		pauseFor := time.Duration(rng.Int64N(int64(2 * time.Minute)))
-		at(some(), func() { s.killWorker(i, pauseFor) })
-	}
-	for range rng.IntN(3) {
-		i, d := rng.IntN(len(s.workers)), time.Duration(rng.Int64N(int64(2*time.Minute)))
-		at(some(), func() {
-			s.note("stop worker %d for %v", i, d)
-			s.disturb(inHand(simCalls) * 2)
-			s.workers[i].handle.Stop(d)
-		})
-	}
-	if rng.IntN(3) == 0 {
-		d := time.Duration(rng.Int64N(int64(3 * time.Minute)))
-		at(some(), func() {
+	s.planWorkers(p)
+	if p.oneIn(3) {
+		d := upTo(p.Rand, 3*time.Minute)
+		p.at(p.some(), func() {
 			s.note("silence for %v", d)
 			s.disturb(inHand(simCalls) * 2 * len(s.workers))
 			s.store.Silence(d)
 		})
 	}
-	if rng.IntN(4) == 0 {
-		i, d := rng.IntN(len(s.workers)), time.Duration(rng.Int64N(int64(2*time.Hour)))-time.Hour
-		lasts := time.Duration(rng.Int64N(int64(time.Minute)))
-		from := some()
-		at(from, func() { s.setSkew(i, d) })
-		at(from+lasts, func() { s.setSkew(i, 0) })
+	if p.oneIn(4) {
+		from, lasts := p.some(), upTo(p.Rand, 30*time.Minute)
+		if p.oneIn(10) { // longer than the attempts of an order last
+			lasts = upTo(p.Rand, 3*time.Hour)
+		}
+		p.at(from, func() { s.setAway(lasts) })
+		p.at(from+lasts, func() {})
 	}
-	if rng.IntN(4) == 0 {
-		from := some()
-		lasts := time.Duration(rng.Int64N(int64(3 * time.Hour)))
-		at(from, func() {
-			s.note("the API is away for %v", lasts)
-			s.mu.Lock()
-			s.away = [2]time.Time{time.Now(), time.Now().Add(lasts)}
-			s.mu.Unlock()
-		})
-		at(from+lasts, func() {})
+	if p.oneIn(3) {
+		s.planDamage(p)
 	}
-	if rng.IntN(3) == 0 {
-		s.planDamage(at, some)
-	}
-	slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
-	for _, e := range events {
+	slices.SortStableFunc(p.events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
+	for _, e := range p.events {
 		time.Sleep(e.at - time.Since(s.began))
 		e.do()
 	}
-	time.Sleep(length - time.Since(s.began))
+	time.Sleep(p.length - time.Since(s.began))
 }
 
-func (s *sim) planDamage(at func(time.Duration, func()), some func() time.Duration) {
-	table := store.Table(s.rng.IntN(int(store.Audit)))
-	n, kind := s.rng.IntN(100), memory.Damage(s.rng.IntN(5))
-	from := some()
+func (s *sim) setAway(d time.Duration) {
+	s.note("the API is away for %v", d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away = [2]time.Time{time.Now(), time.Now().Add(d)}
+}
+
+// planRollout plans what operators do with a rollout.
+func (s *sim) planRollout(p *plan, r *simRollout, begin time.Duration) {
+	if !r.bad && p.oneIn(5) { // in several calls at once, or one after the other
+		r.canary, r.inParts = 0, true
+		size, apart := 1+p.IntN(len(r.targets)), []time.Duration{20 * time.Millisecond, time.Minute}[p.IntN(2)]
+		for part := range slices.Chunk(r.targets, size) {
+			p.at(begin+upTo(p.Rand, apart), func() { s.start(r, part) })
+		}
+	} else {
+		killed, after := p.oneIn(6), upTo(p.Rand, 60*time.Millisecond)
+		p.at(begin, func() {
+			h := s.start(r, r.targets)
+			if killed {
+				s.note("start %s is killed after %v", r.name, after)
+				time.Sleep(after)
+				h.Kill()
+			}
+		})
+	}
+	if p.oneIn(4) {
+		p.at(begin+upTo(p.Rand, time.Minute), func() { s.start(r, r.targets) })
+	}
+	if p.oneIn(4) {
+		p.at(begin+upTo(p.Rand, 2*time.Minute), func() { s.cancelRollout(r) })
+	}
+	if p.oneIn(4) {
+		pauseAt := begin + upTo(p.Rand, []time.Duration{3 * time.Second, time.Minute}[p.IntN(2)])
+		p.at(pauseAt, func() { s.pause(r) })
+		p.at(pauseAt+p.some()/2, func() { s.resume(r) })
+	}
+	if p.oneIn(4) {
+		p.at(begin+p.some(), func() {
+			s.command("retry", r, func(ctx context.Context, f *Fleet) error { _, err := f.Retry(ctx, Filter{Rollout: r.name}); return err })
+		})
+	}
+}
+
+// planWorkers plans what happens to workers: they are killed or stopped, their clocks are set, they hear no acknowledgements.
+func (s *sim) planWorkers(p *plan) {
+	for range p.IntN(4) {
+		i, away := p.IntN(len(s.workers)), upTo(p.Rand, 2*time.Minute)
+		p.at(p.some(), func() { s.killWorker(i, away) })
+	}
+	for range p.IntN(3) {
+		i, d := p.IntN(len(s.workers)), upTo(p.Rand, 2*time.Minute)
+		p.at(p.some(), func() { s.stopWorker(i, d) })
+	}
+	if p.oneIn(4) {
+		i, d := p.IntN(len(s.workers)), upTo(p.Rand, 2*time.Hour)-time.Hour
+		from := p.some()
+		p.at(from, func() { s.setSkew(i, d) })
+		p.at(from+upTo(p.Rand, time.Minute), func() { s.setSkew(i, 0) })
+	}
+	if p.oneIn(4) {
+		i, d := p.IntN(len(s.workers)), upTo(p.Rand, 2*time.Minute)
+		p.at(p.some()/2, func() {
+			s.note("worker %d hears nothing of the statuses that it writes for %v", i, d)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.deaf[i] = time.Now().Add(d)
+		})
+	}
+}
+
+func (s *sim) startWorkers(n int) {
+	for id := range n {
+		s.workers = append(s.workers, s.startWorker(id))
+	}
+}
+
+func (s *sim) setPaces() {
+	for account, pace := range s.paces {
+		f, _ := s.operator("pace" + account)
+		for s.act("pace", "", func() error { return f.SetPace(s.ctx, account, pace) }) != nil {
+			time.Sleep(time.Second)
+		}
+		s.note("the pace of %s is %v", account, pace)
+	}
+}
+
+func (s *sim) planDamage(p *plan) {
+	table := store.Table(p.IntN(int(store.Audit)))
+	n, kind := p.IntN(100), memory.Damage(p.IntN(5))
+	from := p.some()
 	if kind > memory.Garbled { // restored from a copy
 		var restore func()
-		at(from, func() { restore = s.store.Snapshot(table) })
-		at(from+some(), func() {
+		p.at(from, func() { restore = s.store.Snapshot(table) })
+		p.at(from+p.some(), func() {
 			s.hasDamaged(table, "is older")
 			restore()
 		})
 		return
 	}
-	at(from, func() {
+	p.at(from, func() {
 		s.hasDamaged(table, fmt.Sprint("damage ", kind))
 		s.store.Damage(table, kind, n)
 	})
@@ -581,26 +677,53 @@ func (s *sim) setSkew(worker int, d time.Duration) {
 	s.skew[worker] = d
 }
 
-func (s *sim) start(r *simRollout, killed bool, after time.Duration) {
-	s.mu.Lock()
-	r.begun = true
-	s.mu.Unlock()
-	f, h := s.operator(fmt.Sprint("start", r.name, s.count("start"+r.name)))
-	s.running.Go(func() {
-		targets := r.targets
-		if r.bad {
-			targets = append(slices.Clone(targets), Target{"acc0", "*"})
-		}
-		receipt, err := f.Start(s.ctx, Rollout{Name: r.name, Policy: policies[r.policy], Targets: each(targets), Canary: r.canary, HaltAt: 1})
-		s.note("start %s of %d: %+v %v", r.name, len(r.targets), receipt, err)
+// act does something as an operator, which the audit has to show.
+func (s *sim) act(action, rollout string, do func() error) error {
+	count := func(counts map[string]int) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		r.started = r.started || err == nil
+		counts[action+" "+rollout]++
+	}
+	count(s.tried)
+	err := do()
+	if err == nil {
+		count(s.did)
+	}
+	return err
+}
+
+// start calls Start in a process of its own.
+func (s *sim) start(r *simRollout, targets []Target) *memory.Handle {
+	f, h := s.operator(fmt.Sprint("start", r.name, s.count("start"+r.name)))
+	s.running.Go(func() { s.startNow(f, r, targets) })
+	return h
+}
+
+func (s *sim) startNow(f *Fleet, r *simRollout, targets []Target) {
+	s.mu.Lock()
+	if r.called.IsZero() {
+		r.called = time.Now()
+	}
+	for _, target := range targets {
+		r.tried[target] = true
+	}
+	s.mu.Unlock()
+	given := targets
+	if r.bad {
+		given = append(slices.Clone(targets), Target{"acc0", "*"})
+	}
+	var receipt Receipt
+	err := s.act("start", r.name, func() (err error) {
+		receipt, err = f.Start(s.ctx, Rollout{Name: r.name, Policy: policies[r.policy], Targets: each(given), Canary: r.canary, HaltAt: r.haltAt})
+		return err
 	})
-	if killed {
-		s.note("start %s is killed after %v", r.name, after)
-		time.Sleep(after)
-		h.Kill()
+	s.note("start %s of %d from %v: %+v %v", r.name, len(given), given[0], receipt, err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.returned = time.Now()
+	r.newer = append(r.newer, receipt.Newer)
+	for _, target := range targets {
+		r.ordered[target] = r.ordered[target] || err == nil
 	}
 }
 
@@ -609,7 +732,7 @@ func (s *sim) command(what string, r *simRollout, do func(context.Context, *Flee
 	f, _ := s.operator(fmt.Sprint(what, r.name, s.count(what+r.name)))
 	s.running.Go(func() {
 		for range 5 {
-			err := do(s.ctx, f)
+			err := s.act(what, r.name, func() error { return do(s.ctx, f) })
 			s.note("%s %s: %v", what, r.name, err)
 			if err == nil || !errors.Is(err, ErrEngine) {
 				return
@@ -618,28 +741,50 @@ func (s *sim) command(what string, r *simRollout, do func(context.Context, *Flee
 	})
 }
 
+// once sets a time, unless it is set.
+func (s *sim) once(t *time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.IsZero() {
+		*t = time.Now()
+	}
+}
+
 func (s *sim) cancelRollout(r *simRollout) {
 	s.mu.Lock()
 	r.cancels = true
 	s.mu.Unlock()
 	s.command("cancel", r, func(ctx context.Context, f *Fleet) error {
 		_, err := f.Cancel(ctx, r.name)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if err == nil && r.cancelled.IsZero() {
-			r.cancelled = time.Now()
+		if err == nil {
+			s.once(&r.cancelled)
+		}
+		return err
+	})
+}
+
+func (s *sim) pause(r *simRollout) {
+	s.command("pause", r, func(ctx context.Context, f *Fleet) error {
+		err := f.Pause(ctx, r.name)
+		if err == nil {
+			s.once(&r.paused)
 		}
 		return err
 	})
 }
 
 func (s *sim) resume(r *simRollout) {
-	s.mu.Lock()
-	if r.resumed.IsZero() {
-		r.resumed = time.Now()
-	}
-	s.mu.Unlock()
+	s.once(&r.resumed)
 	s.command("resume", r, func(ctx context.Context, f *Fleet) error { return f.Resume(ctx, r.name) })
+}
+
+func (s *sim) stopWorker(i int, d time.Duration) {
+	s.note("stop worker %d for %v", i, d)
+	s.disturb(inHand(simCalls) * 2)
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+	s.workers[i].handle.Stop(d)
 }
 
 func (s *sim) killWorker(i int, pauseFor time.Duration) {
@@ -660,68 +805,61 @@ func (s *sim) calm() {
 	s.isCalm = true
 	s.mu.Unlock()
 	s.note("calm")
-	for i, w := range s.workers { // whatever hangs
-		if w.handle.Killed() {
-			s.workers[i] = s.startWorker(w.id)
-		}
-	}
 	time.Sleep(3 * time.Minute) // until those commands have ended
 	f, _ := s.operator("operator")
-	deadline := time.Now().Add(30 * time.Hour)
-	for {
+	for deadline := time.Now().Add(30 * time.Hour); ; time.Sleep(time.Minute) {
 		open := ""
 		for _, r := range s.rollouts {
-			if !r.begun {
-				continue
-			}
-			p, err := f.Progress(s.ctx, r.name)
-			switch {
-			case errors.Is(err, ErrNoRollout) && (r.bad || !r.started):
-				continue
-			case errors.Is(err, ErrNoRollout):
-				open = "no rollout " + r.name
-			case err != nil:
-				s.fail("progress of %s: %v", r.name, err)
-				return
-			case p.Done(), r.bad && p.Ordering:
-				continue
-			default:
-				open = fmt.Sprintf("%s: %+v", r.name, p)
-			}
-			if p.Held != "" {
-				s.mu.Lock()
-				if r.resumed.IsZero() {
-					r.resumed = time.Now()
-				}
-				s.mu.Unlock()
-				if err := f.Resume(s.ctx, r.name); err != nil {
-					s.fail("resume %s: %v", r.name, err)
-				}
-			}
-			lostPolicy := p.Waiting > 0 && s.damaged[store.Policies] // as the kind of those that wait says
-			if p.Ordering || p.Missing > 0 || err != nil || lostPolicy {
-				_, err := f.Start(s.ctx, Rollout{Name: r.name, Policy: policies[r.policy], Targets: each(r.targets), Canary: r.canary, HaltAt: 1})
-				s.note("start %s again: %v", r.name, err)
-				s.mu.Lock()
-				r.started = r.started || err == nil
-				s.mu.Unlock()
+			if !r.called.IsZero() {
+				open = cmp.Or(open, s.settle(f, r))
 			}
 		}
-		if open == "" {
+		if open == "" || s.t.Failed() {
 			return
 		}
 		if time.Now().After(deadline) {
 			s.fail("not done: %s", open)
 			return
 		}
-		time.Sleep(time.Minute)
 	}
 }
 
+// settle does what has to be done for a rollout, and returns what is open of it.
+func (s *sim) settle(f *Fleet, r *simRollout) (open string) {
+	p, err := f.Progress(s.ctx, r.name)
+	switch {
+	case errors.Is(err, ErrNoRollout):
+		if r.bad || len(r.started()) == 0 {
+			return ""
+		}
+	case err != nil:
+		s.fail("progress of %s: %v", r.name, err)
+		return ""
+	case s.scene == wrongToken && p.Parked > 0:
+		if err := s.act("retry", r.name, func() error { _, err := f.Retry(s.ctx, Filter{Rollout: r.name}); return err }); err != nil {
+			s.fail("retry %s: %v", r.name, err)
+		}
+	case p.Done(), r.bad && p.Ordering:
+		return ""
+	}
+	if p.Held != "" {
+		s.once(&r.resumed)
+		if err := s.act("resume", r.name, func() error { return f.Resume(s.ctx, r.name) }); err != nil {
+			s.fail("resume %s: %v", r.name, err)
+		}
+	}
+	lostPolicy := p.Waiting > 0 && s.damaged[store.Policies] // as the kind of those that wait says
+	if p.Ordering || p.Missing > 0 || err != nil || lostPolicy {
+		s.startNow(f, r, r.targets)
+	}
+	return fmt.Sprintf("%s: %+v %v", r.name, p, err)
+}
+
+// end reads what fleet says, and ends everything.
 func (s *sim) end() {
-	f, _ := s.operator("reader")
 	time.Sleep(time.Minute)
-	s.report(f)
+	f, _ := s.operator("reader")
+	s.hear(f)
 	s.cancel()
 	for _, w := range s.workers {
 		w.stop()
@@ -731,153 +869,5 @@ func (s *sim) end() {
 	s.running.Wait()
 	for _, f := range s.others {
 		_ = f.Close()
-	}
-}
-
-// applied returns what the API has applied to an instance, in its order.
-func (s *sim) applied(instance string) (all []simRequest) {
-	for _, r := range s.requests {
-		if r.instance == instance && !r.arrived.IsZero() {
-			all = append(all, r)
-		}
-	}
-	slices.SortStableFunc(all, func(a, b simRequest) int { return a.arrived.Compare(b.arrived) })
-	return all
-}
-
-// report compares what fleet says with what the API got.
-func (s *sim) report(f *Fleet) {
-	statuses := make(map[Target]Status)
-	for status, err := range f.Statuses(s.ctx, Filter{}) {
-		if err != nil {
-			s.fail("statuses: %v", err)
-			return
-		}
-		statuses[status.Target] = status
-	}
-	entries, err := f.allRollouts(s.ctx)
-	if err != nil {
-		s.fail("rollouts: %v", err)
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.rollouts {
-		r.number = entries[r.name].Number
-	}
-	fail := func(format string, args ...any) {
-		s.mu.Unlock()
-		s.fail(format, args...)
-		s.mu.Lock()
-	}
-	for _, target := range s.targets {
-		status, ok := statuses[target]
-		newest := s.newest(target)
-		if !ok {
-			if newest != nil && newest.cancelled.IsZero() {
-				fail("lost: %v has no order, but %s was started", target, newest.name)
-			}
-			continue
-		}
-		r := s.rollouts[status.Rollout[1]-'0']
-		got := s.applied(target.Instance)
-		switch {
-		case newest != nil && r.number < newest.number && !s.damaged[store.Orders] && !s.damaged[store.Rollouts]:
-			fail("old: %v has the order of %s, but %s was started", target, r.name, newest.name)
-		case status.State == Applied && (len(got) == 0 || got[len(got)-1].policy != r.policy):
-			fail("report: %v is said to have %s, the API has %+v", target, r.name, got)
-		case status.State == Parked && status.Kind != "unauthorized":
-			fail("parked: %v: %+v", target, status)
-		case status.State == Parked && !s.locked[target.Instance]:
-			fail("parked: %v: %+v", target, status)
-		case status.Kind == kindCancelled && !r.cancels:
-			fail("cancelled: %v: %+v", target, status)
-		}
-	}
-}
-
-// newest returns the last rollout that was started over a target and was neither refused nor cancelled.
-func (s *sim) newest(target Target) (newest *simRollout) {
-	for _, r := range s.rollouts {
-		if r.started && slices.Contains(r.targets, target) && (newest == nil || r.number > newest.number) {
-			newest = r
-		}
-	}
-	return newest
-}
-
-// check looks at all that the API got.
-func (s *sim) check() {
-	late := 0 // requests that were applied without the worker knowing
-	for _, r := range s.requests {
-		if !r.arrived.IsZero() && !r.answered {
-			late++
-		}
-	}
-	repeated := 0
-	for _, target := range s.targets {
-		got := s.applied(target.Instance)
-		for i := 1; i < len(got); i++ {
-			before, after := s.rollouts[got[i-1].policy], s.rollouts[got[i].policy]
-			if after.number < before.number && !s.damaged[store.Orders] && !s.damaged[store.Statuses] && !s.damaged[store.Rollouts] {
-				s.fail("old: %v: %+v", target, got)
-			}
-			if got[i].policy == got[i-1].policy {
-				repeated++
-			}
-		}
-	}
-	if most := s.disturbed + late; repeated > most && s.damaged == [store.Audit + 1]bool{} {
-		s.fail("%d calls were repeated, at most %d may be", repeated, most)
-	}
-	for _, r := range s.rollouts {
-		for _, q := range s.requests {
-			switch {
-			case q.policy != r.policy, s.damaged[store.Rollouts]: // what is missing is not held
-			case r.bad && !r.started:
-				s.fail("half applied: %s has a bad target, and the API got %+v", r.name, q)
-				return
-			case !r.cancelled.IsZero() && q.sent.After(r.cancelled.Add(1100*time.Millisecond)) && !s.stopped():
-				s.fail("cancelled: %s at %v, and the API got %+v", r.name, r.cancelled.Sub(s.began), q)
-				return
-			case r.canary > 0 && (r.resumed.IsZero() || q.sent.Before(r.resumed)) && !slices.Contains(instances(r.targets[:r.canary]), q.instance):
-				s.fail("canary: the API got %+v", q)
-				return
-			}
-		}
-	}
-	if !s.damaged[store.Paces] && !s.damaged[store.Accounts] {
-		s.checkPace()
-	}
-}
-
-// stopped reports whether a worker was stopped: it may then send what it has claimed when it goes on.
-func (s *sim) stopped() bool {
-	return slices.ContainsFunc(s.notes, func(n string) bool { return strings.Contains(n, "stop worker") })
-}
-
-func instances(targets []Target) (ids []string) {
-	for _, t := range targets {
-		ids = append(ids, t.Instance)
-	}
-	return ids
-}
-
-func (s *sim) checkPace() {
-	const slices = 4 * 3 // that workers may hold
-	most := func(d time.Duration) float64 { return simBurst + slices + 1 + simRate*d.Seconds() }
-	byAccount := make(map[string][]time.Time)
-	for _, r := range s.requests {
-		byAccount[r.account] = append(byAccount[r.account], r.sent)
-	}
-	for account, times := range byAccount {
-		for i := range times {
-			for j := i + 1; j < len(times); j++ {
-				if n := float64(j - i + 1); n > most(times[j].Sub(times[i])) {
-					s.fail("pace: %v requests of %s in %v", n, account, times[j].Sub(times[i]))
-					return
-				}
-			}
-		}
 	}
 }

@@ -23,11 +23,10 @@ var ErrAway = errors.New("the store is away")
 type Store struct {
 	AckWait, Fetch time.Duration
 
-	mu      sync.Mutex
-	tables  map[store.Table]*table
-	queues  map[string]*queue
-	changed chan struct{} // closed and made anew by every change
-	silent  time.Time     // until then nothing is answered
+	mu     sync.Mutex
+	tables map[store.Table]*table
+	queues map[string]*queue
+	silent time.Time // until then nothing is answered
 }
 
 type table struct {
@@ -36,12 +35,14 @@ type table struct {
 	before  map[string]store.Entry // what each replaced: what a replica that is behind still holds
 	events  []store.Entry          // of a table that keeps all
 	epoch   int                    // counts how often it was lost
+	changed signal
 }
 
 // queue is what of an account has been handed out or given back.
 type queue struct {
 	next    uint64 // the first sequence that was never handed out
 	pending map[string]pending
+	changed signal
 }
 
 type pending struct {
@@ -49,29 +50,45 @@ type pending struct {
 	until time.Time // when it is handed out again
 }
 
+// A signal is closed, and made anew, by every change. It is used with s.mu held.
+type signal struct{ c chan struct{} }
+
+func (s *signal) wait() <-chan struct{} {
+	if s.c == nil {
+		s.c = make(chan struct{})
+	}
+	return s.c
+}
+
+func (s *signal) send() {
+	if s.c != nil {
+		close(s.c)
+		s.c = nil
+	}
+}
+
 // New returns an empty store.
 func New() *Store {
-	s := &Store{AckWait: 30 * time.Second, Fetch: 5 * time.Second, tables: make(map[store.Table]*table), queues: make(map[string]*queue), changed: make(chan struct{})}
+	s := &Store{AckWait: 30 * time.Second, Fetch: 5 * time.Second, tables: make(map[store.Table]*table), queues: make(map[string]*queue)}
 	for t := store.Orders; t <= store.Audit; t++ {
-		s.tables[t] = newTable()
+		s.tables[t] = &table{entries: make(map[string]store.Entry), before: make(map[string]store.Entry)}
 	}
 	return s
 }
 
-func newTable() *table {
-	return &table{entries: make(map[string]store.Entry), before: make(map[string]store.Entry)}
+// setQueues replaces all queues.
+func (s *Store) setQueues(queues map[string]*queue) {
+	for _, q := range s.queues {
+		q.changed.send()
+	}
+	s.queues = queues
 }
 
-// notify is called with s.mu held.
-func (s *Store) notify() {
-	close(s.changed)
-	s.changed = make(chan struct{})
-}
-
-func (t *table) write(key string, value []byte, seq uint64) {
+func (t *table) write(key string, value []byte) {
 	t.before[key] = t.entries[key]
-	t.last = max(t.last+1, seq)
+	t.last++
 	t.entries[key] = store.Entry{Key: key, Seq: t.last, At: time.Now(), Value: slices.Clone(value)}
+	t.changed.send()
 }
 
 // sorted returns the entries in the order in which they were written.
@@ -92,28 +109,26 @@ const (
 	Garbled               // one entry cannot be read
 )
 
-// Snapshot copies a table, so that an older state can be restored.
+// Snapshot copies a table, so that an older state can be restored, once.
 func (s *Store) Snapshot(t store.Table) (restore func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old, last := maps.Clone(s.tables[t].entries), s.tables[t].last
-	queues := make(map[string]queue)
+	queues := make(map[string]*queue)
 	for account, q := range s.queues {
-		queues[account] = queue{q.next, maps.Clone(q.pending)}
+		queues[account] = &queue{next: q.next, pending: maps.Clone(q.pending)}
 	}
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		current := s.tables[t]
-		current.entries, current.last, current.before = maps.Clone(old), last, make(map[string]store.Entry)
+		current.entries, current.last = old, last
+		clear(current.before)
 		current.epoch++
 		if t == store.Orders {
-			s.queues = make(map[string]*queue)
-			for account, q := range queues {
-				s.queues[account] = &queue{q.next, maps.Clone(q.pending)}
-			}
+			s.setQueues(queues)
 		}
-		s.notify()
+		current.changed.send()
 	}
 }
 
@@ -125,11 +140,10 @@ func (s *Store) Damage(t store.Table, d Damage, n int) {
 	all := current.sorted()
 	switch {
 	case d == Lost:
-		epoch := current.epoch
-		s.tables[t] = newTable()
-		s.tables[t].epoch = epoch
+		current.last = 0
+		clear(current.entries)
 		if t == store.Orders {
-			s.queues = make(map[string]*queue)
+			s.setQueues(make(map[string]*queue))
 		}
 	case len(all) == 0:
 		return
@@ -149,9 +163,9 @@ func (s *Store) Damage(t store.Table, d Damage, n int) {
 		e.Value = []byte(`{"v":1,`)
 		current.entries[e.Key] = e
 	}
-	clear(s.tables[t].before)
-	s.tables[t].epoch++
-	s.notify()
+	clear(current.before)
+	current.epoch++
+	current.changed.send()
 }
 
 // Silence makes the store answer nothing for a while.
@@ -319,8 +333,10 @@ func (s *Store) put(t store.Table, key string, value []byte, seq *uint64) (uint6
 	if seq != nil && current.entries[key].Seq != *seq {
 		return 0, store.ErrConflict
 	}
-	current.write(key, value, 0)
-	s.notify()
+	current.write(key, value)
+	if account, _, _ := strings.Cut(key, "."); t == store.Orders && s.queues[account] != nil {
+		s.queues[account].changed.send()
+	}
 	return current.last, nil
 }
 
@@ -334,7 +350,7 @@ func (h *Handle) Append(ctx context.Context, action string, value []byte) error 
 	t := h.tables[store.Audit]
 	t.last++
 	t.events = append(t.events, store.Entry{Key: action, Seq: t.last, At: time.Now(), Value: slices.Clone(value)})
-	h.notify()
+	t.changed.send()
 	return nil
 }
 
@@ -362,7 +378,7 @@ func (h *Handle) Read(ctx context.Context, t store.Table, follow bool) iter.Seq2
 		h.Store.mu.Unlock()
 		for first := true; ; first = false {
 			h.Store.mu.Lock()
-			all, changed, lost := h.tables[t].sorted(), h.changed, h.tables[t].epoch != epoch
+			all, changed, lost := h.tables[t].sorted(), h.tables[t].changed.wait(), h.tables[t].epoch != epoch
 			h.Store.mu.Unlock()
 			if lost || h.Killed() {
 				yield(store.Entry{}, ErrAway)
@@ -402,18 +418,21 @@ func (h *Handle) Queue(ctx context.Context, account string) error {
 // mend makes a queue that is missing, or that is ahead of its orders. It is called with s.mu held.
 func (s *Store) mend(account string) *queue {
 	q := s.queues[account]
-	if q == nil || q.next > s.tables[store.Orders].last+1 {
-		q = &queue{pending: make(map[string]pending)}
-		s.queues[account] = q
+	if q != nil && q.next <= s.tables[store.Orders].last+1 {
+		return q
 	}
+	if q != nil {
+		q.changed.send()
+	}
+	q = &queue{pending: make(map[string]pending)}
+	s.queues[account] = q
 	return q
 }
 
 // HandOut implements [store.Store].
 func (h *Handle) HandOut(ctx context.Context, account string, n int) iter.Seq2[store.Delivery, error] {
 	return func(yield func(store.Delivery, error) bool) {
-		f, err := h.call(ctx, "hand out"+account)
-		if err != nil {
+		if _, err := h.call(ctx, "hand out"+account); err != nil {
 			yield(nil, err)
 			return
 		}
@@ -434,6 +453,7 @@ func (h *Handle) HandOut(ctx context.Context, account string, n int) iter.Seq2[s
 				}
 				continue
 			}
+			f := h.faults("deliver" + entry.Key)
 			if f.Late > 0 { // longer than anyone waits for it: another worker may have it by then
 				sleep(ctx, f.Late)
 			}
@@ -448,13 +468,16 @@ func (h *Handle) HandOut(ctx context.Context, account string, n int) iter.Seq2[s
 }
 
 // take takes the next order that is due, or returns how long there is none.
-func (s *Store) take(account string, now time.Time) (store.Entry, time.Duration, chan struct{}) {
+func (s *Store) take(account string, now time.Time) (store.Entry, time.Duration, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q := s.queues[account]
 	if q == nil {
 		q = &queue{pending: make(map[string]pending)}
 		s.queues[account] = q
+	}
+	if silent := s.silent.Sub(now); silent > 0 {
+		return store.Entry{}, silent, q.changed.wait()
 	}
 	orders := s.tables[store.Orders].entries
 	wait := time.Duration(math.MaxInt64)
@@ -481,7 +504,7 @@ func (s *Store) take(account string, now time.Time) (store.Entry, time.Duration,
 	if best.Seq > 0 {
 		q.pending[best.Key] = pending{best, now.Add(s.AckWait)}
 	}
-	return best, wait, s.changed
+	return best, wait, q.changed.wait()
 }
 
 // Queued implements [store.Store].
@@ -541,7 +564,10 @@ func (d delivery) Ack()               { d.change("ack", func(q *queue) { delete(
 func (d delivery) Keep()              { d.GiveBack(d.h.AckWait) }
 
 func (d delivery) GiveBack(after time.Duration) {
-	d.change("give back", func(q *queue) { q.pending[d.entry.Key] = pending{d.entry, time.Now().Add(after)} })
+	d.change("give back", func(q *queue) {
+		q.pending[d.entry.Key] = pending{d.entry, time.Now().Add(after)}
+		q.changed.send()
+	})
 }
 
 // change changes the queue if it still has the order in hand. It is sent and forgotten, as with JetStream.
@@ -553,8 +579,7 @@ func (d delivery) change(call string, change func(*queue)) {
 	d.h.Store.mu.Lock()
 	defer d.h.Store.mu.Unlock()
 	q := d.h.queues[d.account]
-	if q != nil && q.pending[d.entry.Key].entry.Seq == d.entry.Seq {
+	if q != nil && q.pending[d.entry.Key].entry.Seq == d.entry.Seq && time.Now().After(d.h.silent) {
 		change(q)
-		d.h.notify()
 	}
 }
