@@ -31,7 +31,7 @@ func progresses(t *testing.T, f *Fleet, name string, want Progress) (p Progress)
 	assert.Eventually(t, func() bool {
 		var err error
 		p, err = f.Progress(t.Context(), name)
-		want.known, want.cancelled, want.Ordering = p.known, p.cancelled, p.Ordering
+		want.done, want.rests, want.Ordering = p.done, p.rests, p.Ordering
 		return err == nil && p == want
 	}, 10*time.Second, 10*time.Millisecond, "not %+v", want)
 	return p
@@ -265,7 +265,7 @@ func TestCancelWhileStarting(t *testing.T) {
 	}})
 	require.NoError(t, err)
 	p := finish(t, f, "a")
-	assert.Equal(t, Progress{Total: 30, Cancelled: 30, known: true, cancelled: true}, p)
+	assert.Equal(t, Progress{Total: 30, Cancelled: 30, done: true}, p)
 }
 
 // A rollout that is cancelled while an older apply is under way does not open the way for a third one.

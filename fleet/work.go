@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"os"
 	"sync"
@@ -153,7 +152,6 @@ func (f *Fleet) newWorker(r Resolver, s workSettings, api *zapi.API) *worker {
 }
 
 func (w *worker) run(ctx context.Context) error {
-	const forever time.Duration = math.MaxInt64
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -162,12 +160,11 @@ func (w *worker) run(ctx context.Context) error {
 	support.Go(func() { w.sweeps(ctx) })
 	support.Go(func() { w.fleet.clock.follow(background) })
 	accounts := make(map[string]*account)
-	err := w.fleet.follow(ctx, store.Accounts, forever, func(e store.Entry) {
-		switch a, found := accounts[e.Key]; {
-		case e.Key == "":
-		case found:
+	w.fleet.follow(ctx, store.Accounts, func(e store.Entry) {
+		a, found := accounts[e.Key]
+		if found {
 			a.pacer.set(decodePace(e.Value))
-		default:
+		} else {
 			a = w.newAccount(e.Key, decodePace(e.Value))
 			accounts[e.Key] = a
 			loops.Go(func() { w.loop(ctx, a) })
@@ -178,10 +175,10 @@ func (w *worker) run(ctx context.Context) error {
 	loops.Wait()
 	stop() // only now: what is in hand needs heartbeats to its end
 	support.Wait()
-	if err == nil && (errors.Is(ended, ErrClosed) || errors.Is(ended, ErrEngine)) {
+	if errors.Is(ended, ErrClosed) || errors.Is(ended, ErrEngine) {
 		return ended
 	}
-	return err
+	return nil
 }
 
 func (w *worker) warn(ctx context.Context, msg string, err error, args ...any) {
