@@ -45,12 +45,7 @@ func WithActor(name string) Option {
 // Audit returns who did what, oldest first. Nothing can be taken out of it but by those who own the engine. An error ends the
 // sequence.
 func (f *Fleet) Audit(ctx context.Context) iter.Seq2[AuditEvent, error] {
-	return listed(func() (all []AuditEvent, err error) {
-		ctx, end, err := f.begin(ctx, "Audit")
-		if err != nil {
-			return nil, err
-		}
-		defer end()
+	return listed(ctx, f, "Audit", nil, func(ctx context.Context) (all []AuditEvent, err error) {
 		for e, err := range f.store.Read(ctx, store.Audit, false) {
 			if err != nil {
 				return all, engineError(ctx, "reading the audit", err)

@@ -197,10 +197,15 @@ func readAll[V any](ctx context.Context, f *Fleet, t store.Table, read func(stor
 	return all, nil
 }
 
-// listed returns what list returns, one after another. Its error ends the sequence.
-func listed[T any](list func() ([]T, error)) iter.Seq2[T, error] {
+// listed returns what list returns, one after another. Its error, or what an argument is refused with, ends the sequence.
+func listed[T any](ctx context.Context, f *Fleet, op string, refused error, list func(context.Context) ([]T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		all, err := list()
+		var all []T
+		ctx, end, err := f.begin(ctx, op, refused)
+		if err == nil {
+			all, err = list(ctx)
+			end()
+		}
 		for _, v := range all {
 			if !yield(v, nil) {
 				return

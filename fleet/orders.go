@@ -207,20 +207,21 @@ func (s *starting) orderOne(ctx context.Context, key string, canary bool) error 
 			return nil
 		}
 		_, err := s.fleet.store.Put(ctx, store.Orders, key, encode(o.over(found)), found.seq)
-		if err != nil && (ctx.Err() != nil || time.Since(start) > 30*time.Second) {
+		if err == nil {
+			s.add(one, found)
+			return nil
+		}
+		if ctx.Err() != nil || time.Since(start) > 30*time.Second {
 			return engineError(ctx, "ordering", err)
 		}
-		if err != nil {
-			e, readErr := s.fleet.store.Newest(ctx, store.Orders, key)
-			if readErr != nil {
-				continue
-			}
-			if found = readOrder(e); isConflict(err) || !found.sameRollout(o) {
-				continue
-			} // or only the acknowledgement was lost
+		e, readErr := s.fleet.store.Newest(ctx, store.Orders, key)
+		if readErr != nil {
+			continue
 		}
-		s.add(one, found)
-		return nil
+		if found = readOrder(e); found.sameRollout(o) && !isConflict(err) { // only the acknowledgement was lost
+			s.add(one, found)
+			return nil
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/fleet/internal/store"
 )
 
 func someTargets(n int) []Target {
@@ -136,6 +137,13 @@ func TestStartAtTheSameTime(t *testing.T) {
 		assert.Equal(t, Receipt{Ordered: 300}, start(t, f, "late", policies[1], targets))
 		close(goOn)
 		assert.Equal(t, Receipt{Newer: 300}, <-done)
+		assert.True(t, progresses(t, f, "early", Progress{Total: 300, Superseded: 300}).Done())
+		stream, err := raw(t, f).js.Stream(t.Context(), ordersStream)
+		require.NoError(t, err)
+		newest, err := f.store.Newest(t.Context(), store.Orders, targets[7].key())
+		require.NoError(t, err)
+		require.NoError(t, stream.DeleteMsg(t.Context(), newest.Seq))
+		assert.False(t, progresses(t, f, "early", Progress{Total: 300, Superseded: 299, Missing: 1}).Done(), "without the order, nothing proves it")
 	})
 }
 

@@ -32,12 +32,9 @@ type AccountPlan struct {
 
 // MarshalJSON writes the duration as durationSeconds.
 func (p AccountPlan) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Account  string  `json:"account"`
-		ToOrder  int     `json:"toOrder"`
-		Requests int     `json:"requests"`
-		Duration float64 `json:"durationSeconds"`
-	}{p.Account, p.ToOrder, p.Requests, p.Duration.Seconds()})
+	return json.Marshal(map[string]any{
+		"account": p.Account, "toOrder": p.ToOrder, "requests": p.Requests, "durationSeconds": p.Duration.Seconds(),
+	})
 }
 
 // Plan returns what [Fleet.Start] would do now, and changes nothing. Its errors are those of Start.

@@ -36,24 +36,10 @@ func (p Progress) Done() bool { return p.done }
 
 // MarshalJSON writes the time left as leftSeconds.
 func (p Progress) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Total       int     `json:"total"`
-		Pending     int     `json:"pending"`
-		Applying    int     `json:"applying"`
-		Applied     int     `json:"applied"`
-		Waiting     int     `json:"waiting"`
-		Parked      int     `json:"parked"`
-		Superseded  int     `json:"superseded"`
-		Cancelled   int     `json:"cancelled"`
-		Missing     int     `json:"missing"`
-		Workers     int     `json:"workers"`
-		PerSecond   float64 `json:"perSecond"`
-		LeftSeconds float64 `json:"leftSeconds"`
-		Ordering    bool    `json:"ordering"`
-		Held        string  `json:"held"`
-	}{
-		p.Total, p.Pending, p.Applying, p.Applied, p.Waiting, p.Parked, p.Superseded, p.Cancelled, p.Missing, p.Workers,
-		p.PerSecond, p.Left.Seconds(), p.Ordering, p.Held,
+	return json.Marshal(map[string]any{
+		"total": p.Total, "pending": p.Pending, "applying": p.Applying, "applied": p.Applied, "waiting": p.Waiting, "parked": p.Parked,
+		"superseded": p.Superseded, "cancelled": p.Cancelled, "missing": p.Missing, "workers": p.Workers,
+		"perSecond": p.PerSecond, "leftSeconds": p.Left.Seconds(), "ordering": p.Ordering, "held": p.Held,
 	})
 }
 
@@ -61,7 +47,8 @@ func (p Progress) MarshalJSON() ([]byte, error) {
 const (
 	outside   State = ""          // it has nothing to do with the rollout
 	cancelled State = "cancelled" // its order was taken back
-	unclear   State = "unclear"   // the order of a later rollout, which may have replaced one of this rollout
+	unclear   State = "unclear"   // it has an order of a later rollout, which may have replaced one of this rollout
+	later     State = "later"     // it has an order of a later rollout, which has replaced none of this rollout
 )
 
 // item is what a tally knows of an instance.
@@ -72,7 +59,6 @@ type item struct {
 
 	of        uint64 // the sequence of the order that the status names
 	state     State  // of the status; empty unless it names the rollout and its policy
-	worker    string
 	at, until time.Time // until the call is given up, or that waits is tried again
 }
 
@@ -90,8 +76,13 @@ type tally struct {
 	name  string
 	entry rollout
 
-	mu    sync.Mutex
-	items map[string]item
+	mu      sync.Mutex
+	items   map[string]item
+	workers map[string]time.Time // when each was last heard of
+}
+
+func newTally(name string, entry rollout) *tally {
+	return &tally{name: name, entry: entry, items: make(map[string]item), workers: make(map[string]time.Time)}
 }
 
 // read takes note of an order or a status.
@@ -104,17 +95,30 @@ func (t *tally) read(table store.Table, e store.Entry) {
 		i.order, i.as, i.canary = e.Seq, t.as(o), o.Canary
 	} else {
 		s := readStatus(e)
-		i.of, i.state, i.worker, i.at, i.until = s.Seq, s.State, s.Worker, s.At, s.NotBefore
-		switch {
-		case s.Rollout != t.name || s.Policy != t.entry.Policy:
-			i.state = ""
-		case s.Kind == kindCancelled:
-			i.state = cancelled
-		case s.State == Applying:
+		i.of, i.state, i.at, i.until = s.Seq, "", s.At, s.NotBefore
+		if s.State == Applying {
 			i.until = s.Fence
+		}
+		if s.Rollout == t.name && s.Policy == t.entry.Policy {
+			i.state = stateOf(s.status)
+			t.workers[s.Worker] = latest(t.workers[s.Worker], s.At)
 		}
 	}
 	t.items[e.Key] = i
+}
+
+// stateOf returns the state of a status, as a constant: the strings that were read lie all over the memory, and counting them takes
+// ten times as long.
+func stateOf(s status) State {
+	if s.Kind == kindCancelled {
+		return cancelled
+	}
+	for _, state := range []State{Applying, Applied, Waiting, Parked} {
+		if state == s.State {
+			return state
+		}
+	}
+	return Superseded
 }
 
 // as returns what an order makes of an instance for the rollout.
@@ -132,6 +136,8 @@ func (t *tally) as(o storedOrder) State {
 		return Superseded
 	case o.newer(mine) && !known:
 		return unclear
+	case o.newer(mine):
+		return later
 	}
 	return outside
 }
@@ -141,7 +147,7 @@ const rateWindow = 10 // seconds
 func (t *tally) progress(now time.Time) Progress {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	counts, workers := make(map[State]int), make(map[string]bool)
+	counts := make(map[State]int)
 	openCanary, inFlight, recent := 0, 0, 0
 	var tried time.Time // when the last one that waits is
 	for _, i := range t.items {
@@ -158,14 +164,16 @@ func (t *tally) progress(now time.Time) Progress {
 		if i.canary && (state == Pending || state == Applying || state == Waiting) {
 			openCanary++
 		}
-		if i.state != "" && i.worker != "" && now.Sub(i.at) < time.Minute {
-			workers[i.worker] = true
-		}
 	}
 	p := Progress{
 		Pending: counts[Pending], Applying: counts[Applying], Applied: counts[Applied], Waiting: counts[Waiting],
-		Parked: counts[Parked], Superseded: counts[Superseded] + t.entry.Newer, Cancelled: counts[cancelled],
-		Workers: len(workers), Ordering: t.entry.isOrdering(),
+		Parked: counts[Parked], Superseded: counts[Superseded], Cancelled: counts[cancelled],
+		Ordering: t.entry.isOrdering(),
+	}
+	for worker, at := range t.workers {
+		if worker != "" && now.Sub(at) < time.Minute {
+			p.Workers++
+		}
 	}
 	isCancelled := !t.entry.Cancelled.IsZero()
 	if !isCancelled {
@@ -173,11 +181,11 @@ func (t *tally) progress(now time.Time) Progress {
 	}
 	open := p.Pending + p.Applying + p.Waiting
 	p.Total = open + p.Applied + p.Parked + p.Superseded + p.Cancelled
-	if lost := t.entry.Total - p.Total; lost > 0 { // of these, what orders that do not remember may have replaced is not missing
-		replaced := min(lost, counts[unclear])
+	if lost := t.entry.Total - p.Total; lost > 0 { // of these, what later rollouts have, or may have replaced, is not missing
+		taken := min(lost, counts[unclear]+min(counts[later], t.entry.Newer))
 		p.Total += lost
-		p.Superseded += replaced
-		p.Missing = lost - replaced
+		p.Superseded += taken
+		p.Missing = lost - taken
 	}
 	p.PerSecond = float64(recent) / min(rateWindow, max(1, now.Sub(t.entry.Created).Seconds()))
 	if p.Held == "" && (p.PerSecond > 0 || open == p.Waiting) {

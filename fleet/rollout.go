@@ -189,12 +189,7 @@ type RolloutInfo struct {
 
 // Rollouts returns all rollouts, newest first. An error ends the sequence.
 func (f *Fleet) Rollouts(ctx context.Context) iter.Seq2[RolloutInfo, error] {
-	return listed(func() ([]RolloutInfo, error) {
-		ctx, end, err := f.begin(ctx, "Rollouts")
-		if err != nil {
-			return nil, err
-		}
-		defer end()
+	return listed(ctx, f, "Rollouts", nil, func(ctx context.Context) ([]RolloutInfo, error) {
 		entries, err := f.allRollouts(ctx)
 		if err != nil {
 			return nil, err

@@ -164,13 +164,8 @@ func (f *Fleet) Status(ctx context.Context, t Target) (Status, error) {
 // Statuses returns the statuses that match q, sorted by account and instance. It reads all of them, which takes a second or
 // two for 100,000. An error ends the sequence.
 func (f *Fleet) Statuses(ctx context.Context, q Filter) iter.Seq2[Status, error] {
-	return listed(func() ([]Status, error) {
-		const op = "Statuses"
-		ctx, end, err := f.begin(ctx, op, q.check(op))
-		if err != nil {
-			return nil, err
-		}
-		defer end()
+	const op = "Statuses"
+	return listed(ctx, f, op, q.check(op), func(ctx context.Context) ([]Status, error) {
 		now := f.clock.now()
 		var all []Status
 		found, err := f.instances(ctx, func(i instance) bool { return q.matches(i.public(), now) })

@@ -72,7 +72,7 @@ func (f *Fleet) watchEntry(ctx context.Context, name string, show func(Progress)
 	if err != nil {
 		return false, err
 	}
-	t := &tally{name: name, entry: entry, items: make(map[string]item)}
+	t := newTally(name, entry)
 	ctx, cancel := context.WithCancelCause(ctx)
 	var readers, current sync.WaitGroup
 	defer readers.Wait()
