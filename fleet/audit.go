@@ -45,28 +45,20 @@ func WithActor(name string) Option {
 // Audit returns who did what, oldest first. Nothing can be taken out of it but by those who own the engine. An error ends the
 // sequence.
 func (f *Fleet) Audit(ctx context.Context) iter.Seq2[AuditEvent, error] {
-	return func(yield func(AuditEvent, error) bool) {
-		ctx, end, err := f.begin(ctx, "Audit")
-		if err != nil {
-			yield(AuditEvent{}, err)
-			return
-		}
-		defer end()
+	return listed(ctx, f, "Audit", nil, func(ctx context.Context) (all []AuditEvent, err error) {
 		for e, err := range f.store.Read(ctx, store.Audit, false) {
 			if err != nil {
-				yield(AuditEvent{}, engineError(ctx, "reading the audit", err))
-				return
+				return all, engineError(ctx, "reading the audit", err)
 			}
-			event := AuditEvent{}
+			var event AuditEvent
 			if err := json.Unmarshal(e.Value, &event); err != nil {
 				event = AuditEvent{Detail: "damaged: " + err.Error()}
 			}
 			event.At, event.Action = e.At, e.Key
-			if !yield(event, nil) {
-				return
-			}
+			all = append(all, event)
 		}
-	}
+		return all, nil
+	})
 }
 
 // record adds an event. What a person does fails if it cannot be recorded.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -17,10 +16,7 @@ import (
 // unknown name.
 func (f *Fleet) Cancel(ctx context.Context, name string) (int, error) {
 	const op = "Cancel"
-	if err := checkName(op, "name", name); err != nil {
-		return 0, err
-	}
-	ctx, end, err := f.begin(ctx, op)
+	ctx, end, err := f.begin(ctx, op, checkName(op, "name", name))
 	if err != nil {
 		return 0, err
 	}
@@ -34,36 +30,29 @@ func (f *Fleet) Cancel(ctx context.Context, name string) (int, error) {
 	}); err != nil {
 		return 0, err
 	}
-	n, err := f.takeBack(ctx, name, began)
-	return n, cmp.Or(f.record(ctx, actionCancel, name, n, "taken back"), err)
+	err = f.takeBack(ctx, name)
+	// Workers that meet one of the orders meanwhile take it back, too, so what they took counts.
+	taken, countErr := f.instances(ctx, func(i instance) bool {
+		return i.order.Rollout == name && i.hasStatus() && i.status.Kind == kindCancelled && !i.status.At.Before(began)
+	})
+	return len(taken), cmp.Or(f.record(ctx, actionCancel, name, len(taken), "taken back"), err, countErr)
 }
 
-// takeBack settles the orders of a rollout that no worker has in hand, and returns how many were taken back since then. Workers that meet
-// one do the same, so those count, too. Of a worker that claims an order and takeBack, whoever writes the status first wins.
-func (f *Fleet) takeBack(ctx context.Context, name string, since time.Time) (int, error) {
-	instances, err := f.allInstances(ctx)
+// takeBack settles the orders of a rollout that no worker has in hand. Of a worker that claims one and takeBack, whoever writes the
+// status first wins.
+func (f *Fleet) takeBack(ctx context.Context, name string) error {
+	open, err := f.instances(ctx, func(i instance) bool {
+		return i.order.Rollout == name && (!i.hasStatus() || i.status.State == Waiting)
+	})
 	if err != nil {
-		return 0, err
+		return err
 	}
-	isTaken := func(i instance) bool {
-		return i.hasStatus() && i.status.Kind == kindCancelled && !i.status.At.Before(since)
-	}
-	return f.rewrite(ctx, instances, func(i instance) bool {
-		return i.order.Rollout == name && (!i.hasStatus() || i.status.State == Waiting || isTaken(i))
-	}, func(ctx context.Context, i instance) error {
-		if isTaken(i) {
-			return nil
-		}
+	_, err = rewrite(ctx, open, func(ctx context.Context, i instance) error {
 		s := takenBack(i.status.status, i.order.order, i.order.seq, f.clock.now())
 		_, err := f.store.Put(ctx, store.Statuses, i.key, encode(s), i.status.seq)
-		if isConflict(err) {
-			e, readErr := f.store.Newest(ctx, store.Statuses, i.key)
-			if i.status = readStatus(e); readErr == nil && isTaken(i) {
-				return nil
-			}
-		}
 		return err
 	})
+	return err
 }
 
 // Retry orders parked instances that match q again, and returns how many. With the state [Waiting] in q it hurries those that wait.
@@ -74,10 +63,7 @@ func (f *Fleet) Retry(ctx context.Context, q Filter) (int, error) {
 	if q.State != Parked && q.State != Waiting {
 		return 0, invalid(op, "Filter.State", "must be parked, waiting or empty")
 	}
-	if err := q.check(op); err != nil {
-		return 0, err
-	}
-	ctx, end, err := f.begin(ctx, op)
+	ctx, end, err := f.begin(ctx, op, q.check(op))
 	if err != nil {
 		return 0, err
 	}
@@ -86,41 +72,38 @@ func (f *Fleet) Retry(ctx context.Context, q Filter) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	instances, err := f.allInstances(ctx)
+	now := f.clock.now()
+	found, err := f.instances(ctx, func(i instance) bool {
+		return q.matches(i.public(), now) && rollouts[i.order.Rollout].Cancelled.IsZero()
+	})
 	if err != nil {
 		return 0, err
 	}
-	now := f.clock.now()
-	n, err := f.orderAgain(ctx, instances, func(i instance) bool {
-		return q.matches(i.public(), now) && rollouts[i.order.Rollout].Cancelled.IsZero()
-	})
+	n, err := f.orderAgain(ctx, found)
 	return n, cmp.Or(f.record(ctx, actionRetry, q.Rollout, n, "%s", q.describe()), err)
 }
 
-// orderAgain writes the orders of the instances that match again. Where there is a newer order, that one stays.
-func (f *Fleet) orderAgain(ctx context.Context, instances []instance, match func(instance) bool) (int, error) {
-	return f.rewrite(ctx, instances, match, func(ctx context.Context, i instance) error {
+// orderAgain writes the orders of instances again, and returns how many. Where there is a newer order, that one stays.
+func (f *Fleet) orderAgain(ctx context.Context, instances []instance) (int, error) {
+	return rewrite(ctx, instances, func(ctx context.Context, i instance) error {
 		_, err := f.store.Put(ctx, store.Orders, i.key, encode(i.order.order), i.order.seq)
 		return err
 	})
 }
 
-// rewrite calls write for all instances that match, many at once, and returns how many it wrote. One that has changed since it
-// was read is left alone.
-func (f *Fleet) rewrite(ctx context.Context, instances []instance, match func(instance) bool, write func(context.Context, instance) error) (int, error) {
+// rewrite calls write for instances, many at once, and returns how many it wrote. One that has changed since it was read is left
+// alone.
+func rewrite(ctx context.Context, instances []instance, write func(context.Context, instance) error) (int, error) {
 	var written atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(writesInFlight)
 	for _, i := range instances {
-		if !match(i) {
-			continue
-		}
 		group.Go(func() error {
 			err := write(ctx, i)
-			if err == nil {
+			switch {
+			case err == nil:
 				written.Add(1)
-			}
-			if isConflict(err) {
+			case isConflict(err):
 				return nil
 			}
 			return engineError(ctx, "writing", err)

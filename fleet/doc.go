@@ -39,14 +39,9 @@
 //     superseded needs a newer order as its proof.
 //   - No order is lost: each is applied at least once, parked, superseded or cancelled. Orders that the engine itself has lost, with its
 //     files, are reported as missing, and the rollout is not done; to start it again orders them again.
-//   - A call may be repeated after a crash: at most one for each order that the worker had in hand. It sets the same values again.
-//   - The newest order of an instance wins. A process that was stopped for longer than its claim lasts sends nothing more; if it
-//     was stopped while it was sending, the newest policy is ordered again.
-//   - A second after [Fleet.Cancel] has returned, nothing of the rollout is begun. [Fleet.Retry] does not revive it.
-//   - An API that is away parks nobody for a day. A number that is not connected is borne with for a day, too.
-//   - A setting that is changed by other means stays changed until the next rollout.
-//   - Times are those of the engine. The clocks of the servers of a cluster must agree within 15 seconds; a worker whose
-//     clock differs says so.
+//   - The newest order of an instance wins. A call may be repeated after a crash; it sets the same values again.
+//
+// The README has all promises, and what is not promised.
 //
 // # Pace
 //

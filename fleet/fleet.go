@@ -1,8 +1,10 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -160,8 +162,11 @@ func (f *Fleet) Close() error {
 }
 
 // begin returns a context that also ends with Close, and with [ErrEngine] when the connection is closed for good. The caller
-// calls end when it is done; Close waits for it.
-func (f *Fleet) begin(ctx context.Context, op string) (_ context.Context, end func(), _ error) {
+// calls end when it is done; Close waits for it. Each of checks is what an argument is refused with, or nil.
+func (f *Fleet) begin(ctx context.Context, op string, checks ...error) (_ context.Context, end func(), _ error) {
+	if err := cmp.Or(checks...); err != nil {
+		return nil, nil, err
+	}
 	if ctx == nil {
 		return nil, nil, invalid(op, "ctx", "must not be nil")
 	}
@@ -178,6 +183,38 @@ func (f *Fleet) begin(ctx context.Context, op string) (_ context.Context, end fu
 		cancel(nil)
 		f.calls.Done()
 	}, nil
+}
+
+// readAll reads the newest entry of each key of a table.
+func readAll[V any](ctx context.Context, f *Fleet, t store.Table, read func(store.Entry) V) (map[string]V, error) {
+	all := make(map[string]V)
+	for e, err := range f.store.Read(ctx, t, false) {
+		if err != nil {
+			return nil, engineError(ctx, "reading "+t.String(), err)
+		}
+		all[e.Key] = read(e)
+	}
+	return all, nil
+}
+
+// listed returns what list returns, one after another. Its error, or what an argument is refused with, ends the sequence.
+func listed[T any](ctx context.Context, f *Fleet, op string, refused error, list func(context.Context) ([]T, error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var all []T
+		ctx, end, err := f.begin(ctx, op, refused)
+		if err == nil {
+			all, err = list(ctx)
+			end()
+		}
+		for _, v := range all {
+			if !yield(v, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(*new(T), err)
+		}
+	}
 }
 
 // pause waits, or until ctx is done.

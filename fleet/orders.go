@@ -3,9 +3,6 @@ package fleet
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -13,7 +10,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/zapi-go/zapi"
 	"github.com/zapi-go/zapi/fleet/internal/store"
 )
 
@@ -37,27 +33,19 @@ type Receipt struct {
 // [ErrPolicyTooLarge], [ErrEngine], or that of ctx. The receipt counts what was done until then.
 func (f *Fleet) Start(ctx context.Context, r Rollout) (Receipt, error) {
 	const op = "Start"
-	if err := r.check(op); err != nil {
-		return Receipt{}, err
-	}
-	ctx, end, err := f.begin(ctx, op)
+	ctx, end, err := f.begin(ctx, op, r.check(op))
 	if err != nil {
 		return Receipt{}, err
 	}
 	defer end()
-	s := &starting{fleet: f, rollout: r, call: fmt.Sprintf("%s/%d", workerName(), time.Now().UnixNano())}
-	if s.orders, err = f.allOrders(ctx); err != nil {
-		return Receipt{}, err
-	}
-	if err := s.begin(ctx); err != nil {
-		return Receipt{}, err
-	}
-	if err = s.orderAll(ctx); err == nil {
-		err = s.record(ctx) // before anything is applied
+	s := &starting{fleet: f, rollout: r, call: workerName()}
+	if err = s.begin(ctx); err == nil {
+		err = s.orderAll(ctx)
 	}
 	if err == nil {
 		err = s.finish(ctx)
-	} else if !s.tried {
+	}
+	if err != nil && s.created && s.targets == 0 {
 		s.free(ctx)
 	}
 	return s.receipt, err
@@ -68,10 +56,11 @@ type starting struct {
 	fleet   *Fleet
 	rollout Rollout
 	call    string                 // its name, in the entry
-	orders  map[string]storedOrder // that were there at first
+	created bool                   // the entry, as there was none
+	entry   rollout                // as this call wrote it
+	orders  map[string]storedOrder // that were there when the entry was
 	order   order                  // of this rollout
-	shared  bool                   // another call of the same name works, or has worked, on it
-	tried   bool                   // to order something
+	targets int                    // so far
 
 	mu       sync.Mutex // guards what follows
 	receipt  Receipt
@@ -79,131 +68,60 @@ type starting struct {
 	unproven int // of the newer ones, those that have not replaced an order of this rollout
 }
 
-// orderAll orders the policy for each target once, after its account is known to the workers.
-func (s *starting) orderAll(ctx context.Context) error {
-	group, working := errgroup.WithContext(ctx)
-	group.SetLimit(writesInFlight)
-	accounts := make(map[string]bool)
-	targets := 0
-	err := s.eachTarget(working, "Start", func(t Target) error {
-		if !accounts[t.Account] {
-			if err := s.fleet.addAccount(working, t.Account); err != nil {
-				return err
-			}
-			accounts[t.Account] = true
-		}
-		s.tried = true
-		targets++
-		canary := targets <= s.rollout.Canary
-		group.Go(func() error { return s.orderOne(working, t.key(), canary) })
-		return nil
-	})
-	return cmp.Or(err, group.Wait())
-}
-
-// eachTarget calls do for each target once.
-func (s *starting) eachTarget(ctx context.Context, op string, do func(Target) error) error {
-	seen := make(map[string]bool)
-	position := 0
-	for target := range s.rollout.Targets {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err := target.check(op, fmt.Sprintf("Targets[%d]", position)); err != nil {
-			return err
-		}
-		position++
-		if seen[target.key()] {
-			continue
-		}
-		seen[target.key()] = true
-		if err := do(target); err != nil {
-			return err
-		}
-	}
-	if position == 0 {
-		return invalid(op, "Targets", "must not be empty")
-	}
-	return nil
-}
-
-// begin stores the policy and finds or makes the entry of the rollout, which holds it.
+// begin stores the policy, and finds or makes the entry of the rollout, which holds it. Then it reads the orders: what an earlier call
+// of the same name has ordered is among them, unless the entry says that it is still ordering.
 func (s *starting) begin(ctx context.Context) error {
-	policy, err := s.fleet.storePolicy(ctx, s.rollout.Policy)
+	key, data, err := s.fleet.encodePolicy(s.rollout.Policy)
 	if err != nil {
 		return err
 	}
-	s.order = order{Rollout: s.rollout.Name, Policy: policy}
-	entry, err := s.fleet.changeRollout(ctx, s.rollout.Name, s.resume)
-	if errors.Is(err, ErrNoRollout) {
-		entry, err = s.create(ctx)
+	if err := s.fleet.store.Set(ctx, store.Policies, key, data); err != nil {
+		return engineError(ctx, "writing the policy", err)
 	}
-	if err == nil && entry.Number == 0 {
-		entry, err = s.number(ctx)
+	s.order = order{Version: format, Rollout: s.rollout.Name, Policy: key}
+	if s.entry, err = s.fleet.putRollout(ctx, s.rollout.Name, s.enter); err != nil {
+		s.created = false
+		return err
 	}
-	s.order.Version, s.order.Number = format, entry.Number
+	if s.orders, err = readAll(ctx, s.fleet, store.Orders, readOrder); err == nil && s.entry.Number == 0 {
+		err = s.number(ctx)
+	}
+	s.order.Number = s.entry.Number
 	return err
 }
 
-// free gives the name back, if this call is the only one that has used it: nobody has cancelled or paused it.
-func (s *starting) free(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	e, seq, err := s.fleet.findRollout(ctx, s.rollout.Name)
-	isUnused := e.Ordering == s.call && e.Total == 0 && s.count(e.Number) == 0 && !s.shared
-	if err == nil && isUnused && e.Cancelled.IsZero() && e.Held != heldByPause {
-		_, err = s.fleet.store.Put(ctx, store.Rollouts, s.rollout.Name, nil, seq)
-	}
-	if err != nil {
-		s.fleet.log.WarnContext(ctx, "cannot free the name", "rollout", s.rollout.Name, "error", err)
-	}
-}
-
-// resume changes the entry of an earlier call of the same name.
-func (s *starting) resume(e *rollout) error {
-	isEmpty := e.Total == 0 && e.Ordering == "" && s.count(e.Number) == 0 // an earlier release began it without any target
-	switch {
+// enter changes the entry of an earlier call of the same name, or makes one.
+func (s *starting) enter(e *rollout) error {
+	switch s.created = e.Policy == ""; {
+	case s.created:
+		*e = rollout{
+			Policy: s.order.Policy, Created: s.fleet.clock.now(), By: s.fleet.actor, Canary: s.rollout.Canary, HaltAt: s.rollout.HaltAt,
+		}
+		if e.Canary > 0 {
+			e.Held = heldByCanary
+		}
 	case !e.Cancelled.IsZero():
 		return invalid("Start", "Name", "must be a new one, as that rollout was cancelled")
-	case e.Policy != s.order.Policy && !isEmpty:
+	case e.Policy != s.order.Policy:
 		return ErrRolloutExists
 	}
-	s.shared = e.Ordering != "" && e.Ordering != s.call || e.Total > s.count(e.Number)
-	e.Policy, e.Ordering = s.order.Policy, s.call
+	e.Ordering = s.call
 	return nil
-}
-
-func (s *starting) create(ctx context.Context) (rollout, error) {
-	e := rollout{
-		Policy: s.order.Policy, Created: s.fleet.clock.now(), By: s.fleet.actor, Ordering: s.call,
-		Canary: s.rollout.Canary, HaltAt: s.rollout.HaltAt,
-	}
-	if e.Canary > 0 {
-		e.Held = heldByCanary
-	}
-	_, seq, err := s.fleet.findRollout(ctx, s.rollout.Name)
-	if errors.Is(err, ErrNoRollout) { // nor in the meantime
-		_, err = s.fleet.store.Put(ctx, store.Rollouts, s.rollout.Name, encode(e), seq)
-	}
-	if err == nil || isConflict(err) { // of another call of the same name
-		return s.fleet.changeRollout(ctx, s.rollout.Name, s.resume)
-	}
-	return rollout{}, engineError(ctx, "writing the rollout", err)
 }
 
 // number gives the rollout its number.
 //
 // The numbers decide which of two orders is newer, so they must never go back, although each of the tables that they could
-// be drawn from can be lost or be older than the others. The number is above the sequence of the rollout's entry, above those of
-// all other rollouts, and above those of all orders. If the entry itself was lost, its orders still tell the number.
-func (s *starting) number(ctx context.Context) (rollout, error) {
+// be drawn from can be lost or be older than the others. The number is above all sequences of entries of rollouts, above the
+// numbers of all other rollouts, and above those of all orders. If the entry itself was lost, its orders still tell the number.
+func (s *starting) number(ctx context.Context) error {
 	all, err := s.fleet.allRollouts(ctx)
 	if err != nil {
-		return rollout{}, err
+		return err
 	}
-	_, highest, err := s.fleet.findRollout(ctx, s.rollout.Name)
+	highest, err := s.fleet.store.LastSeq(ctx, store.Rollouts)
 	if err != nil {
-		return rollout{}, err
+		return engineError(ctx, "reading the rollouts", err)
 	}
 	var own uint64
 	for _, r := range all {
@@ -215,124 +133,153 @@ func (s *starting) number(ctx context.Context) (rollout, error) {
 			own = max(own, o.Number)
 		}
 	}
-	return s.fleet.changeRollout(ctx, s.rollout.Name, func(e *rollout) error {
+	s.entry, err = s.fleet.changeRollout(ctx, s.rollout.Name, func(e *rollout) error {
 		if e.Number == 0 {
 			e.Number = cmp.Or(own, highest+1)
 		}
 		return nil
 	})
+	return err
 }
 
-// storePolicy returns the key under which the policy is stored.
-func (f *Fleet) storePolicy(ctx context.Context, p zapi.Policy) (string, error) {
-	key, data, err := f.encodePolicy(p)
+// isAlone reports whether this call has made the entry e, and nobody has changed it since.
+func (s *starting) isAlone(e rollout) bool { return s.created && e == s.entry && e.Ordering == s.call }
+
+// free gives the name back, unless another call has used it.
+func (s *starting) free(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	e, seq, err := s.fleet.findRollout(ctx, s.rollout.Name)
+	if err == nil && s.isAlone(e) {
+		_, err = s.fleet.store.Put(ctx, store.Rollouts, s.rollout.Name, nil, seq)
+	}
 	if err != nil {
-		return "", err
+		s.fleet.log.WarnContext(ctx, "cannot free the name", "rollout", s.rollout.Name, "error", err)
 	}
-	return key, engineError(ctx, "writing the policy", f.store.Set(ctx, store.Policies, key, data))
 }
 
-// encodePolicy returns the JSON of a policy and its key.
-func (f *Fleet) encodePolicy(p zapi.Policy) (key string, data []byte, err error) {
-	if data, err = json.Marshal(p); err != nil {
-		return "", nil, err
-	}
-	if int64(len(data)) > f.store.MaxValue() {
-		return "", nil, ErrPolicyTooLarge
-	}
-	sum := sha256.Sum256(data)
-	return base64.RawURLEncoding.EncodeToString(sum[:16]), data, nil // it is in every order and status, so it is short
+// orderAll orders the policy for each target once, after its account is known to the workers.
+func (s *starting) orderAll(ctx context.Context) error {
+	group, working := errgroup.WithContext(ctx)
+	group.SetLimit(writesInFlight)
+	accounts := make(map[string]bool)
+	err := s.rollout.eachTarget(working, "Start", func(t Target) error {
+		if !accounts[t.Account] {
+			if err := s.fleet.addAccount(working, t.Account); err != nil {
+				return err
+			}
+			accounts[t.Account] = true
+		}
+		s.targets++
+		canary := s.targets <= s.rollout.Canary
+		group.Go(func() error { return s.orderOne(working, t.key(), canary) })
+		return nil
+	})
+	return cmp.Or(err, group.Wait())
 }
 
-// orderOne orders the policy for an instance unless it has that order or a newer one. The order found may have been replaced since
-// it was read. One that cannot be read is replaced, unless it is of a later release, which knows what it wants.
+// finds returns what is to be done with a target that has an order: one that cannot be read is replaced, unless it is of a later
+// release, which knows what it wants.
+func (s *starting) finds(found storedOrder) (one Receipt) {
+	switch {
+	case errors.Is(found.err, errLater), found.newer(s.order):
+		one.Newer = 1
+	case found.sameRollout(s.order):
+		one.Resumed = 1
+	default:
+		one.Ordered = 1
+	}
+	return one
+}
+
+// orderOne orders the policy for an instance unless it has that order or a newer one. The order that was there at first may have
+// been replaced meanwhile.
 func (s *starting) orderOne(ctx context.Context, key string, canary bool) error {
 	o := s.order
 	o.Canary = canary
 	found := s.orders[key]
 	for start := time.Now(); ; pause(ctx, 100*time.Millisecond) {
-		switch {
-		case errors.Is(found.err, errLater):
-			s.fleet.log.WarnContext(ctx, "an order is left as it is", "key", key, "error", found.err)
-			fallthrough
-		case found.newer(o):
-			s.add(Receipt{Newer: 1}, key, found.order)
-			return nil
-		case found.sameRollout(o):
-			s.add(Receipt{Resumed: 1}, key, o)
+		one := s.finds(found)
+		if one.Ordered == 0 {
+			if found.err != nil {
+				s.fleet.log.WarnContext(ctx, "an order is left as it is", "key", key, "error", found.err)
+			}
+			s.add(one, key, found.order)
 			return nil
 		}
 		_, err := s.fleet.store.Put(ctx, store.Orders, key, encode(o.over(found)), found.seq)
 		if err == nil {
-			s.add(Receipt{Ordered: 1}, key, o)
+			s.add(one, key, o)
 			return nil
 		}
 		if ctx.Err() != nil || time.Since(start) > 30*time.Second {
 			return engineError(ctx, "ordering", err)
 		}
-		if e, readErr := s.fleet.store.Newest(ctx, store.Orders, key); readErr == nil {
-			if found = readOrder(e); found.sameRollout(o) && !isConflict(err) {
-				s.add(Receipt{Ordered: 1}, key, o) // only the acknowledgement was lost
-				return nil
-			}
+		e, readErr := s.fleet.store.Newest(ctx, store.Orders, key)
+		if readErr != nil {
+			continue
+		}
+		if found = readOrder(e); found.sameRollout(o) && !isConflict(err) { // only the acknowledgement was lost
+			s.add(one, key, o)
+			return nil
 		}
 	}
-}
-
-func (s *starting) record(ctx context.Context) error {
-	detail := "policy " + s.order.Policy
-	if s.rollout.Canary > 0 {
-		detail += fmt.Sprintf(", canary %d", s.rollout.Canary)
-	}
-	return s.fleet.record(ctx, actionStart, s.rollout.Name, s.receipt.Ordered, "%s, %d resumed, %d left to newer rollouts", detail, s.receipt.Resumed, s.receipt.Newer)
 }
 
 // add counts an instance that has the order o now.
 func (s *starting) add(one Receipt, key string, o order) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.receipt.Ordered += one.Ordered
-	s.receipt.Resumed += one.Resumed
-	s.receipt.Newer += one.Newer
+	s.receipt.add(one)
 	switch {
-	case !s.shows(o, s.order.Number):
+	case !s.shows(o):
 		s.unproven++
-	case !s.shows(s.orders[key].order, s.order.Number):
+	case !s.shows(s.orders[key].order):
 		s.added++
 	}
 }
 
-// shows reports whether o is of the rollout with that number, or has replaced an order of it.
-func (s *starting) shows(o order, number uint64) bool {
-	replaced, _ := o.replaced(number)
-	return replaced || o.Number == number && o.Rollout == s.rollout.Name
+func (r *Receipt) add(o Receipt) {
+	r.Ordered, r.Resumed, r.Newer = r.Ordered+o.Ordered, r.Resumed+o.Resumed, r.Newer+o.Newer
 }
 
-// count returns how many instances have, or had, an order of the rollout with that number.
-func (s *starting) count(number uint64) (n int) {
+// shows reports whether o is an order of the rollout, or has replaced one.
+func (s *starting) shows(o order) bool {
+	replaced, _ := o.replaced(s.order.Number)
+	return replaced || o.sameRollout(s.order)
+}
+
+// count returns how many instances have, or had, an order of the rollout.
+func (s *starting) count() (n int) {
 	for _, o := range s.orders {
-		if s.shows(o.order, number) {
+		if s.shows(o.order) {
 			n++
 		}
 	}
 	return n
 }
 
-// finish writes how many instances the rollout has, and lets the workers begin.
+// finish records what was done before anything is applied, writes how many instances the rollout has, and lets the workers begin.
 //
 // The total counts every instance once, whoever ordered it: those that had an order of this rollout before, those that this call
-// has ordered, and those that a later rollout had already. If another call of the same name has worked on it meanwhile, the
+// has ordered, and those that a later rollout had already. If another call of the same name may have worked on it meanwhile, the
 // orders are counted again. While two such calls run, the one that began last lets the workers begin.
 func (s *starting) finish(ctx context.Context) error {
-	total := s.count(s.order.Number) + s.added
-	entry, err := s.fleet.changeRollout(ctx, s.rollout.Name, func(e *rollout) error {
-		if s.shared || e.Ordering != s.call {
-			orders, err := s.fleet.allOrders(ctx)
-			if err != nil {
+	detail := "policy " + s.order.Policy
+	if s.rollout.Canary > 0 {
+		detail += fmt.Sprintf(", canary %d", s.rollout.Canary)
+	}
+	if err := s.fleet.record(ctx, actionStart, s.rollout.Name, s.receipt.Ordered, "%s, %d resumed, %d left to newer rollouts",
+		detail, s.receipt.Resumed, s.receipt.Newer); err != nil {
+		return err
+	}
+	total := s.count() + s.added
+	entry, err := s.fleet.changeRollout(ctx, s.rollout.Name, func(e *rollout) (err error) {
+		if !s.isAlone(*e) {
+			if s.orders, err = readAll(ctx, s.fleet, store.Orders, readOrder); err != nil {
 				return err
 			}
-			s.orders = orders
-			total = s.count(s.order.Number)
+			total = s.count()
 		}
 		if e.Ordering == s.call {
 			e.Ordering = ""
@@ -347,25 +294,9 @@ func (s *starting) finish(ctx context.Context) error {
 	switch {
 	case err != nil:
 	case !entry.Cancelled.IsZero(): // in the meantime
-		_, err = s.fleet.takeBack(ctx, s.rollout.Name, entry.Cancelled)
+		err = s.fleet.takeBack(ctx, s.rollout.Name)
 	case s.receipt.Resumed > 0:
-		err = s.orderForgotten(ctx)
+		_, err = s.fleet.orderForgotten(ctx, s.fleet.clock.now())
 	}
-	return err
-}
-
-// orderForgotten orders again what no worker has claimed, or whose claim has ended, for a while. If the statuses were lost, the queues
-// think that those orders are done. One that is only waiting for its turn gets another place in the queue by that.
-func (s *starting) orderForgotten(ctx context.Context) error {
-	instances, err := s.fleet.allInstances(ctx)
-	if err != nil {
-		return err
-	}
-	now := s.fleet.clock.now()
-	_, err = s.fleet.orderAgain(ctx, instances, func(i instance) bool {
-		state := i.public().State
-		age := now.Sub(latest(i.order.at, i.public().At, i.status.Fence))
-		return i.order.sameRollout(s.order) && (state == Pending || state == Applying) && age > s.fleet.timing.sweepAge
-	})
 	return err
 }

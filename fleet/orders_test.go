@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zapi-go/zapi"
+	"github.com/zapi-go/zapi/fleet/internal/store"
 )
 
 func someTargets(n int) []Target {
@@ -31,7 +32,7 @@ func progresses(t *testing.T, f *Fleet, name string, want Progress) (p Progress)
 	assert.Eventually(t, func() bool {
 		var err error
 		p, err = f.Progress(t.Context(), name)
-		want.known, want.cancelled, want.Ordering = p.known, p.cancelled, p.Ordering
+		want.done, want.rests, want.Ordering = p.done, p.rests, p.Ordering
 		return err == nil && p == want
 	}, 10*time.Second, 10*time.Millisecond, "not %+v", want)
 	return p
@@ -136,6 +137,13 @@ func TestStartAtTheSameTime(t *testing.T) {
 		assert.Equal(t, Receipt{Ordered: 300}, start(t, f, "late", policies[1], targets))
 		close(goOn)
 		assert.Equal(t, Receipt{Newer: 300}, <-done)
+		assert.True(t, progresses(t, f, "early", Progress{Total: 300, Superseded: 300}).Done())
+		stream, err := raw(t, f).js.Stream(t.Context(), ordersStream)
+		require.NoError(t, err)
+		newest, err := f.store.Newest(t.Context(), store.Orders, targets[7].key())
+		require.NoError(t, err)
+		require.NoError(t, stream.DeleteMsg(t.Context(), newest.Seq))
+		assert.False(t, progresses(t, f, "early", Progress{Total: 300, Superseded: 299, Missing: 1}).Done(), "without the order, nothing proves it")
 	})
 }
 
@@ -265,7 +273,7 @@ func TestCancelWhileStarting(t *testing.T) {
 	}})
 	require.NoError(t, err)
 	p := finish(t, f, "a")
-	assert.Equal(t, Progress{Total: 30, Cancelled: 30, known: true, cancelled: true}, p)
+	assert.Equal(t, Progress{Total: 30, Cancelled: 30, done: true}, p)
 }
 
 // A rollout that is cancelled while an older apply is under way does not open the way for a third one.

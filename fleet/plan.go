@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -31,21 +32,15 @@ type AccountPlan struct {
 
 // MarshalJSON writes the duration as durationSeconds.
 func (p AccountPlan) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Account  string  `json:"account"`
-		ToOrder  int     `json:"toOrder"`
-		Requests int     `json:"requests"`
-		Duration float64 `json:"durationSeconds"`
-	}{p.Account, p.ToOrder, p.Requests, p.Duration.Seconds()})
+	return json.Marshal(map[string]any{
+		"account": p.Account, "toOrder": p.ToOrder, "requests": p.Requests, "durationSeconds": p.Duration.Seconds(),
+	})
 }
 
 // Plan returns what [Fleet.Start] would do now, and changes nothing. Its errors are those of Start.
 func (f *Fleet) Plan(ctx context.Context, r Rollout) (Plan, error) {
 	const op = "Plan"
-	if err := r.check(op); err != nil {
-		return Plan{}, err
-	}
-	ctx, end, err := f.begin(ctx, op)
+	ctx, end, err := f.begin(ctx, op, r.check(op))
 	if err != nil {
 		return Plan{}, err
 	}
@@ -55,72 +50,43 @@ func (f *Fleet) Plan(ctx context.Context, r Rollout) (Plan, error) {
 		return Plan{}, err
 	}
 	s := &starting{fleet: f, rollout: r, order: order{Rollout: r.Name, Policy: policy}}
-	if s.orders, err = f.allOrders(ctx); err != nil {
-		return Plan{}, err
-	}
 	entry, _, err := f.findRollout(ctx, r.Name)
-	if err == nil {
-		err = s.resume(&entry)
-	}
 	if err != nil && !errors.Is(err, ErrNoRollout) {
 		return Plan{}, err
 	}
+	if err := s.enter(&entry); err != nil {
+		return Plan{}, err
+	}
 	s.order.Number = cmp.Or(entry.Number, math.MaxUint64) // that of a new rollout is above all others
-	last, err := f.allLast(ctx)
+	if s.orders, err = readAll(ctx, f, store.Orders, readOrder); err != nil {
+		return Plan{}, err
+	}
+	statuses, err := readAll(ctx, f, store.Statuses, readStatus)
 	if err != nil {
 		return Plan{}, err
 	}
-	return s.plan(ctx, last)
-}
-
-// allLast reads the key of the policy that was last applied to each instance.
-func (f *Fleet) allLast(ctx context.Context) (map[string]string, error) {
-	policies := make(map[string]string)
-	for e, err := range f.store.Read(ctx, store.Statuses, false) {
-		if err != nil {
-			return nil, engineError(ctx, "reading the statuses", err)
-		}
-		if last := readStatus(e).last(); last != nil {
-			policies[e.Key] = last.Policy
-		}
-	}
-	return policies, nil
-}
-
-func (s *starting) plan(ctx context.Context, last map[string]string) (Plan, error) {
-	var p Plan
-	accounts := make(map[string]*AccountPlan)
-	if err := s.eachTarget(ctx, "Plan", func(t Target) error {
-		a, ok := accounts[t.Account]
-		if !ok {
-			a = &AccountPlan{Account: t.Account}
-			accounts[t.Account] = a
-		}
-		switch found := s.orders[t.key()]; {
-		case errors.Is(found.err, errLater), found.newer(s.order):
-			p.Newer++
-		case found.sameRollout(s.order):
-			p.Resumed++
-		default:
-			p.ToOrder++
-			a.ToOrder++
-			if last[t.key()] == s.order.Policy {
-				p.Same++
-			}
+	var all Receipt
+	same := 0
+	toOrder := make(map[string]int) // by account
+	if err := r.eachTarget(ctx, op, func(t Target) error {
+		one := s.finds(s.orders[t.key()])
+		all.add(one)
+		toOrder[t.Account] += one.Ordered
+		if last := statuses[t.key()].last(); one.Ordered > 0 && last != nil && last.Policy == policy {
+			same++
 		}
 		return nil
 	}); err != nil {
 		return Plan{}, err
 	}
-	for name, a := range accounts {
-		e, err := s.fleet.store.Newest(ctx, store.Accounts, name)
+	p := Plan{ToOrder: all.Ordered, Resumed: all.Resumed, Newer: all.Newer, Same: same}
+	for _, account := range slices.Sorted(maps.Keys(toOrder)) {
+		e, err := f.store.Newest(ctx, store.Accounts, account)
 		if err != nil {
 			return Plan{}, engineError(ctx, "reading the account", err)
 		}
-		a.Requests = a.ToOrder * cost(s.rollout.Policy)
-		a.Duration = decodePace(e.Value).duration(a.Requests)
-		p.Accounts = append(p.Accounts, *a)
+		requests := toOrder[account] * cost(r.Policy)
+		p.Accounts = append(p.Accounts, AccountPlan{account, toOrder[account], requests, decodePace(e.Value).duration(requests)})
 	}
-	slices.SortFunc(p.Accounts, func(a, b AccountPlan) int { return cmp.Compare(a.Account, b.Account) })
 	return p, nil
 }

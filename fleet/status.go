@@ -115,37 +115,20 @@ func (i instance) public() Status {
 	return s
 }
 
-// allOrders reads the newest order of each instance, also those that cannot be read.
-func (f *Fleet) allOrders(ctx context.Context) (map[string]storedOrder, error) {
-	orders := make(map[string]storedOrder)
-	for e, err := range f.store.Read(ctx, store.Orders, false) {
-		if err != nil {
-			return nil, engineError(ctx, "reading the orders", err)
-		}
-		if len(e.Value) > 0 {
-			orders[e.Key] = readOrder(e)
-		}
-	}
-	return orders, nil
-}
-
-// allInstances reads the newest order that can be read, and the status, of each instance.
-func (f *Fleet) allInstances(ctx context.Context) ([]instance, error) {
-	orders, err := f.allOrders(ctx)
+// instances reads the newest order that can be read, and the status, of each instance, and returns those that match.
+func (f *Fleet) instances(ctx context.Context, match func(instance) bool) ([]instance, error) {
+	orders, err := readAll(ctx, f, store.Orders, readOrder)
 	if err != nil {
 		return nil, err
 	}
-	statuses := make(map[string]storedStatus, len(orders))
-	for e, err := range f.store.Read(ctx, store.Statuses, false) {
-		if err != nil {
-			return nil, engineError(ctx, "reading the statuses", err)
-		}
-		statuses[e.Key] = readStatus(e)
+	statuses, err := readAll(ctx, f, store.Statuses, readStatus)
+	if err != nil {
+		return nil, err
 	}
-	all := make([]instance, 0, len(orders))
+	var all []instance
 	for key, o := range orders {
-		if o.err == nil {
-			all = append(all, instance{key, o, statuses[key]})
+		if i := (instance{key, o, statuses[key]}); o.Number > 0 && match(i) {
+			all = append(all, i)
 		}
 	}
 	return all, nil
@@ -154,10 +137,8 @@ func (f *Fleet) allInstances(ctx context.Context) ([]instance, error) {
 // Status returns the status of one instance, or [ErrNoInstance] if nothing was ordered for it. On a cluster it may be a moment
 // behind.
 func (f *Fleet) Status(ctx context.Context, t Target) (Status, error) {
-	if err := t.check("Status", "Target"); err != nil {
-		return Status{}, err
-	}
-	ctx, end, err := f.begin(ctx, "Status")
+	const op = "Status"
+	ctx, end, err := f.begin(ctx, op, t.check(op, "Target"))
 	if err != nil {
 		return Status{}, err
 	}
@@ -183,42 +164,17 @@ func (f *Fleet) Status(ctx context.Context, t Target) (Status, error) {
 // Statuses returns the statuses that match q, sorted by account and instance. It reads all of them, which takes a second or
 // two for 100,000. An error ends the sequence.
 func (f *Fleet) Statuses(ctx context.Context, q Filter) iter.Seq2[Status, error] {
-	return func(yield func(Status, error) bool) {
-		all, err := f.statuses(ctx, q)
-		if err != nil {
-			yield(Status{}, err)
-			return
+	const op = "Statuses"
+	return listed(ctx, f, op, q.check(op), func(ctx context.Context) ([]Status, error) {
+		now := f.clock.now()
+		var all []Status
+		found, err := f.instances(ctx, func(i instance) bool { return q.matches(i.public(), now) })
+		for _, i := range found {
+			all = append(all, i.public())
 		}
-		for _, s := range all {
-			if !yield(s, nil) {
-				return
-			}
-		}
-	}
-}
-
-func (f *Fleet) statuses(ctx context.Context, q Filter) ([]Status, error) {
-	if err := q.check("Statuses"); err != nil {
-		return nil, err
-	}
-	ctx, end, err := f.begin(ctx, "Statuses")
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	instances, err := f.allInstances(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var all []Status
-	now := f.clock.now()
-	for _, i := range instances {
-		if s := i.public(); q.matches(s, now) {
-			all = append(all, s)
-		}
-	}
-	slices.SortFunc(all, func(a, b Status) int {
-		return cmp.Or(strings.Compare(a.Account, b.Account), strings.Compare(a.Instance, b.Instance))
+		slices.SortFunc(all, func(a, b Status) int {
+			return cmp.Or(strings.Compare(a.Account, b.Account), strings.Compare(a.Instance, b.Instance))
+		})
+		return all, err
 	})
-	return all, nil
 }

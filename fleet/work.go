@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"os"
 	"sync"
@@ -148,7 +147,6 @@ type handID struct {
 const suspectCalls = 2
 
 func (w *worker) run(ctx context.Context) error {
-	const forever time.Duration = math.MaxInt64
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -157,12 +155,11 @@ func (w *worker) run(ctx context.Context) error {
 	support.Go(func() { w.sweeps(ctx) })
 	support.Go(func() { w.fleet.clock.follow(background) })
 	accounts := make(map[string]*account)
-	err := w.fleet.follow(ctx, store.Accounts, forever, func(e store.Entry) {
-		switch a, found := accounts[e.Key]; {
-		case e.Key == "":
-		case found:
+	w.fleet.follow(ctx, store.Accounts, func(e store.Entry) {
+		a, found := accounts[e.Key]
+		if found {
 			a.pacer.set(decodePace(e.Value))
-		default:
+		} else {
 			a = w.newAccount(e.Key, decodePace(e.Value))
 			accounts[e.Key] = a
 			loops.Go(func() { w.loop(ctx, a) })
@@ -173,10 +170,10 @@ func (w *worker) run(ctx context.Context) error {
 	loops.Wait()
 	stop() // only now: what is in hand needs heartbeats to its end
 	support.Wait()
-	if err == nil && (errors.Is(ended, ErrClosed) || errors.Is(ended, ErrEngine)) {
+	if errors.Is(ended, ErrClosed) || errors.Is(ended, ErrEngine) {
 		return ended
 	}
-	return err
+	return nil
 }
 
 func (w *worker) warn(ctx context.Context, msg string, err error, args ...any) {
