@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -109,21 +110,53 @@ func (s *starting) enter(e *rollout) error {
 	return nil
 }
 
+// numberKey is the entry of the number that was given last, among the rollouts. No rollout has a dot in its name.
+const numberKey = "number.last"
+
 // number gives the rollout its number.
 //
-// The numbers decide which of two orders is newer, so they must never go back, although each of the tables that they could
-// be drawn from can be lost or be older than the others. The number is above all sequences of entries of rollouts, above the
-// numbers of all other rollouts, and above those of all orders. If the entry itself was lost, its orders still tell the number.
+// The numbers decide which of two orders is newer, and an order names by them what it has replaced. So no two rollouts may have the
+// same, and they must never go back, although each of the tables that they could be drawn from can be lost or be older than the
+// others. The number is above the sequences of all entries of rollouts, above the numbers of all other rollouts, and above those of
+// all orders; of two calls at once, only one writes the entry of the last number. If the rollout's entry was lost, its orders tell.
 func (s *starting) number(ctx context.Context) error {
-	all, err := s.fleet.allRollouts(ctx)
-	if err != nil {
+	for {
+		last, err := s.fleet.store.Newest(ctx, store.Rollouts, numberKey)
+		if err != nil {
+			return engineError(ctx, "reading the last number", err)
+		}
+		own, highest, err := s.numbers(ctx)
+		if err != nil {
+			return err
+		}
+		if n, err := strconv.ParseUint(string(last.Value), 10, 64); err == nil {
+			highest = max(highest, n)
+		}
+		number := cmp.Or(own, highest+1)
+		_, err = s.fleet.store.Put(ctx, store.Rollouts, numberKey, strconv.AppendUint(nil, max(number, highest), 10), last.Seq)
+		if isConflict(err) {
+			continue
+		}
+		if err != nil {
+			return engineError(ctx, "writing the last number", err)
+		}
+		s.entry, err = s.fleet.changeRollout(ctx, s.rollout.Name, func(e *rollout) error {
+			e.Number = cmp.Or(e.Number, number)
+			return nil
+		})
 		return err
 	}
-	highest, err := s.fleet.store.LastSeq(ctx, store.Rollouts)
-	if err != nil {
-		return engineError(ctx, "reading the rollouts", err)
+}
+
+// numbers returns the number that orders of this rollout have, and the highest of all.
+func (s *starting) numbers(ctx context.Context) (own, highest uint64, err error) {
+	if highest, err = s.fleet.store.LastSeq(ctx, store.Rollouts); err != nil {
+		return 0, 0, engineError(ctx, "reading the rollouts", err)
 	}
-	var own uint64
+	all, err := s.fleet.allRollouts(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
 	for _, r := range all {
 		highest = max(highest, r.Number)
 	}
@@ -133,13 +166,7 @@ func (s *starting) number(ctx context.Context) error {
 			own = max(own, o.Number)
 		}
 	}
-	s.entry, err = s.fleet.changeRollout(ctx, s.rollout.Name, func(e *rollout) error {
-		if e.Number == 0 {
-			e.Number = cmp.Or(own, highest+1)
-		}
-		return nil
-	})
-	return err
+	return own, highest, nil
 }
 
 // isAlone reports whether this call has made the entry e, and nobody has changed it since.
