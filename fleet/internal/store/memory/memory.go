@@ -68,9 +68,9 @@ func (s *Store) notify() {
 	s.changed = make(chan struct{})
 }
 
-func (t *table) write(key string, value []byte, seq uint64) {
+func (t *table) write(key string, value []byte) {
 	t.before[key] = t.entries[key]
-	t.last = max(t.last+1, seq)
+	t.last++
 	t.entries[key] = store.Entry{Key: key, Seq: t.last, At: time.Now(), Value: slices.Clone(value)}
 }
 
@@ -305,7 +305,11 @@ func (h *Handle) Put(ctx context.Context, t store.Table, key string, value []byt
 
 // Set implements [store.Store].
 func (h *Handle) Set(ctx context.Context, t store.Table, key string, value []byte) error {
-	if _, err := h.call(ctx, "set "+t.String()+key); err != nil {
+	call := "set " + t.String()
+	if t == store.Audit {
+		call = "append"
+	}
+	if _, err := h.call(ctx, call+key); err != nil {
 		return err
 	}
 	_, err := h.put(t, key, value, nil)
@@ -319,23 +323,13 @@ func (s *Store) put(t store.Table, key string, value []byte, seq *uint64) (uint6
 	if seq != nil && current.entries[key].Seq != *seq {
 		return 0, store.ErrConflict
 	}
-	current.write(key, value, 0)
+	current.write(key, value)
+	if t == store.Audit { // it keeps all
+		current.events = append(current.events, current.entries[key])
+		clear(current.entries)
+	}
 	s.notify()
 	return current.last, nil
-}
-
-// Append implements [store.Store].
-func (h *Handle) Append(ctx context.Context, action string, value []byte) error {
-	if _, err := h.call(ctx, "append"+action); err != nil {
-		return err
-	}
-	h.Store.mu.Lock()
-	defer h.Store.mu.Unlock()
-	t := h.tables[store.Audit]
-	t.last++
-	t.events = append(t.events, store.Entry{Key: action, Seq: t.last, At: time.Now(), Value: slices.Clone(value)})
-	h.notify()
-	return nil
 }
 
 // LastSeq implements [store.Store].
@@ -514,9 +508,6 @@ func (h *Handle) Flush() error { return nil }
 
 // Closed implements [store.Store].
 func (h *Handle) Closed() <-chan struct{} { return h.closed }
-
-// Address implements [store.Store].
-func (h *Handle) Address() string { return "" }
 
 // Close implements [store.Store].
 func (h *Handle) Close() error {
