@@ -64,5 +64,5 @@ func (f *Fleet) Audit(ctx context.Context) iter.Seq2[AuditEvent, error] {
 // record adds an event. What a person does fails if it cannot be recorded.
 func (f *Fleet) record(ctx context.Context, action, rollout string, instances int, detail string, args ...any) error {
 	event := AuditEvent{At: f.clock.now(), By: f.actor, Action: action, Rollout: rollout, Detail: fmt.Sprintf(detail, args...), Instances: instances}
-	return engineError(ctx, "recording the "+action, f.store.Append(ctx, action, encode(event)))
+	return engineError(ctx, "recording the "+action, f.store.Set(ctx, store.Audit, action, encode(event)))
 }

@@ -246,7 +246,7 @@ func TestChaosWorkersKilled(t *testing.T) {
 	t.Parallel()
 	n := chaosSize(t, 400)
 	f := open(t, Embedded(t.TempDir(), WithListen("127.0.0.1:0", chaosToken)), withTiming(chaosTiming))
-	s := setUp(t, f.store.Address(), n)
+	s := setUp(t, address(f), n)
 	ok := s.targets
 	var refused []Target
 	for _, kind := range []string{"gone", "locked", "panics", "unknown"} {
@@ -259,7 +259,7 @@ func TestChaosWorkersKilled(t *testing.T) {
 	}
 	s.targets = slices.Concat(ok, refused)
 	s.api.limited = 3
-	workers := s.workers(t, f.store.Address(), 3)
+	workers := s.workers(t, address(f), 3)
 	const kills = 4
 	for i := range 3 {
 		s.start(t, i)
@@ -282,8 +282,8 @@ func TestChaosWorkerStopped(t *testing.T) {
 	t.Parallel()
 	n := chaosSize(t, 200)
 	f := open(t, Embedded(t.TempDir(), WithListen("127.0.0.1:0", chaosToken)), withTiming(chaosTiming))
-	s := setUp(t, f.store.Address(), n)
-	workers := s.workers(t, f.store.Address(), 2)
+	s := setUp(t, address(f), n)
+	workers := s.workers(t, address(f), 2)
 	for i := range 3 {
 		s.start(t, i)
 		s.until(t, s.api.seen()+n/4)
@@ -399,10 +399,10 @@ func TestChaosPoison(t *testing.T) {
 	t.Parallel()
 	n := chaosSize(t, 50)
 	f := open(t, Embedded(t.TempDir(), WithListen("127.0.0.1:0", chaosToken)), withTiming(chaosTiming))
-	s := setUp(t, f.store.Address(), n)
+	s := setUp(t, address(f), n)
 	ok := s.targets
 	s.targets = slices.Concat(ok, []Target{{"acme", "deadly-1"}})
-	worker := s.workers(t, f.store.Address(), 1)[0]
+	worker := s.workers(t, address(f), 1)[0]
 	s.start(t, 1)
 	deaths := 0
 	var status Status

@@ -315,6 +315,9 @@ const (
 	paceBucket    = "fleet_pace"
 )
 
+// address is where other processes reach an embedded engine.
+func address(f *Fleet) string { return f.store.(*store.JetStream).Address() }
+
 // engine reaches behind a Fleet, as an administrator does.
 type engine struct {
 	t  *testing.T

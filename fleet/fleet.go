@@ -126,8 +126,6 @@ func Open(ctx context.Context, e Engine, opts ...Option) (*Fleet, error) {
 	if err := configure("Open", &s, opts); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
 	opened, err := e.open(ctx, s)
 	if err != nil {
 		return nil, err

@@ -204,7 +204,7 @@ func TestWatchEngineAway(t *testing.T) {
 	require.NoError(t, err)
 	impatient := fast
 	impatient.patience = time.Second
-	f := open(t, URL(engine.store.Address(), nats.Token("a token")), withTiming(impatient))
+	f := open(t, URL(address(engine), nats.Token("a token")), withTiming(impatient))
 	start(t, f, "a", policies[0], someTargets(3))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

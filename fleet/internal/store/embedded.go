@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -31,14 +32,14 @@ var serverMu sync.Mutex
 
 // Serve runs the engine in this process, with its files in dir. Another process that has opened dir is [ErrInUse].
 func Serve(ctx context.Context, dir string, opts Server, c Config) (*JetStream, error) {
+	ctx, cancel := context.WithTimeout(ctx, openLimit)
+	defer cancel()
 	options := &server.Options{
 		ServerName: "fleet", DontListen: true, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true, SyncInterval: time.Second,
 	}
 	if opts.Host != "" {
-		options.DontListen, options.Host, options.Port, options.Authorization = false, opts.Host, opts.Port, opts.Token
-		if opts.Port == 0 {
-			options.Port = server.RANDOM_PORT
-		}
+		options.DontListen, options.Host, options.Authorization = false, opts.Host, opts.Token
+		options.Port = cmp.Or(opts.Port, server.RANDOM_PORT)
 	}
 	if opts.Key != "" {
 		options.JetStreamKey, options.JetStreamCipher = opts.Key, server.ChaCha
@@ -63,16 +64,13 @@ func Serve(ctx context.Context, dir string, opts Server, c Config) (*JetStream, 
 		return unlock()
 	}
 	c.Options = append(c.Options, nats.InProcessServer(srv), nats.Token(options.Authorization))
-	s, err := connect(ctx, "", c)
+	s, err := Dial(ctx, "", c)
 	if err != nil {
 		return nil, errors.Join(err, stop())
 	}
 	s.stop, s.flush = stop, func() error { return syncFiles(dir) }
 	if !options.DontListen {
 		s.address = srv.ClientURL()
-	}
-	if err := s.provision(ctx); err != nil {
-		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
@@ -114,11 +112,8 @@ func startServer(ctx context.Context, options *server.Options) (*server.Server, 
 		return nil, err
 	}
 	srv.Start()
-	wait := 30 * time.Second
-	if deadline, ok := ctx.Deadline(); ok {
-		wait = time.Until(deadline)
-	}
-	if !srv.ReadyForConnections(wait) || !srv.JetStreamEnabled() {
+	deadline, _ := ctx.Deadline()
+	if !srv.ReadyForConnections(time.Until(deadline)) || !srv.JetStreamEnabled() {
 		srv.Shutdown()
 		srv.WaitForShutdown()
 		return nil, errors.New("the embedded server did not start: check the store and the port")
@@ -129,27 +124,22 @@ func startServer(ctx context.Context, options *server.Options) (*server.Server, 
 // syncFiles flushes the store to disk, as the server itself does so only from time to time.
 func syncFiles(dir string) error {
 	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		mode := os.O_RDWR // Windows flushes only what may be written
+		if err == nil && entry.IsDir() {
+			if mode = os.O_RDONLY; runtime.GOOS == "windows" {
+				return nil // it has no way to flush a folder
+			}
+		}
+		var file *os.File
 		if err == nil {
-			err = syncFile(path, entry.IsDir())
+			file, err = os.OpenFile(path, mode, 0)
+		}
+		if err == nil {
+			err = errors.Join(file.Sync(), file.Close())
 		}
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // the server replaces files while it runs
 		}
 		return err
 	})
-}
-
-func syncFile(path string, isDir bool) error {
-	mode := os.O_RDWR // Windows flushes only what may be written
-	if isDir {
-		if runtime.GOOS == "windows" {
-			return nil // it has no way to flush a folder
-		}
-		mode = os.O_RDONLY
-	}
-	file, err := os.OpenFile(path, mode, 0)
-	if err != nil {
-		return err
-	}
-	return errors.Join(file.Sync(), file.Close())
 }

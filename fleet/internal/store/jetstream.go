@@ -3,12 +3,11 @@ package store
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -30,13 +29,8 @@ var layout = [tables]struct{ stream, subject string }{
 
 func (t Table) String() string { return layout[t].stream }
 
-// How long a part of the engine that is away is waited for.
-const (
-	patience   = 5 * time.Second        // with a request
-	readAgain  = 100 * time.Millisecond // after which a read that has no answer is sent again
-	writeAgain = time.Second            // the same of a write
-	writeLimit = 10 * time.Second       // longer than an election takes
-)
+// openLimit bounds how long a cluster that is starting, or the embedded server, is waited for.
+const openLimit = 15 * time.Second
 
 // A Config is what [Dial] and [Serve] have in common.
 type Config struct {
@@ -53,36 +47,25 @@ type JetStream struct {
 	config  Config
 	nc      *nats.Conn
 	js      jetstream.JetStream
+	reads   nats.JetStreamManager // the older API: only there, a read chooses who answers it
 	closed  chan struct{}
 	address string
 	stop    func() error // ends the embedded server, if there is one
 	flush   func() error // writes its files to disk
 
+	queues  sync.Map            // account to jetstream.Consumer
 	looking *semaphore.Weighted // for tables that are missing, one at a time
-
-	mu     sync.Mutex
-	queues map[string]jetstream.Consumer
-	missed time.Time // when a table was looked for last
+	looked  time.Time           // when that was done last; guarded by looking
 }
 
 // Dial connects to the servers of url, and creates the tables that are missing.
-func Dial(ctx context.Context, url string, c Config) (*JetStream, error) {
-	s, err := connect(ctx, url, c)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.provision(ctx); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
-}
-
-// connect watches the connection from both sides. A server that hangs keeps its connections open and silent: pings every
+//
+// The connection is watched from both sides. A server that hangs keeps its connections open and silent: pings every
 // five seconds, of which two may be missing, find that out in fifteen. A login that is refused may be refused only while a
 // token is exchanged or a server starts, so it is tried again for ever.
-func connect(ctx context.Context, url string, c Config) (*JetStream, error) {
+func Dial(ctx context.Context, url string, c Config) (*JetStream, error) {
 	nothing := func() error { return nil }
-	s := &JetStream{config: c, closed: make(chan struct{}), stop: nothing, flush: nothing, looking: semaphore.NewWeighted(1), queues: make(map[string]jetstream.Consumer)}
+	s := &JetStream{config: c, closed: make(chan struct{}), stop: nothing, flush: nothing, looking: semaphore.NewWeighted(1)}
 	options := append([]nats.Option{
 		nats.Name("fleet"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.IgnoreAuthErrorAbort(),
 		nats.PingInterval(5 * time.Second), nats.MaxPingsOutstanding(2),
@@ -91,14 +74,21 @@ func connect(ctx context.Context, url string, c Config) (*JetStream, error) {
 		}),
 	}, c.Options...)
 	options = append(options, nats.ClosedHandler(func(*nats.Conn) { close(s.closed) }))
-	if deadline, ok := ctx.Deadline(); ok {
-		options = append(options, nats.Timeout(min(2*time.Second, max(time.Until(deadline), time.Millisecond))))
-	}
+	ctx, cancel := context.WithTimeout(ctx, openLimit)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	options = append(options, nats.Timeout(min(2*time.Second, max(time.Until(deadline), time.Millisecond))))
 	var err error
 	if s.nc, err = nats.Connect(url, options...); err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
-	if s.js, err = jetstream.New(s.nc, jetstream.WithDefaultTimeout(patience)); err != nil {
+	if s.js, err = jetstream.New(s.nc); err == nil {
+		s.reads, err = s.nc.JetStream()
+	}
+	if err == nil {
+		err = s.provision(ctx)
+	}
+	if err != nil {
 		s.nc.Close()
 		return nil, err
 	}
@@ -111,7 +101,7 @@ func (s *JetStream) Conn() *nats.Conn { return s.nc }
 // Closed implements [Store].
 func (s *JetStream) Closed() <-chan struct{} { return s.closed }
 
-// Address implements [Store].
+// Address is where other processes of this machine reach the server that [Serve] runs; empty for nowhere.
 func (s *JetStream) Address() string { return s.address }
 
 // Flush implements [Store].
@@ -148,80 +138,32 @@ func (s *JetStream) LastSeq(ctx context.Context, t Table) (uint64, error) {
 }
 
 // stream asks the leader of a table for its state.
-func (s *JetStream) stream(ctx context.Context, t Table) (stream jetstream.Stream, err error) {
-	err = s.again(ctx, func(ctx context.Context) error {
-		stream, err = s.js.Stream(ctx, layout[t].stream)
-		return err
-	})
-	return stream, err
-}
-
-// again does something, and once more if a table was missing.
-func (s *JetStream) again(ctx context.Context, do func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	err := do(ctx)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		s.missing(ctx)
-		err = do(ctx)
-	}
-	return err
+func (s *JetStream) stream(ctx context.Context, t Table) (jetstream.Stream, error) {
+	return ask(ctx, s, leader, func(ctx context.Context) (jetstream.Stream, error) { return s.js.Stream(ctx, layout[t].stream) })
 }
 
 // Get implements [Store]. Any replica may answer.
 func (s *JetStream) Get(ctx context.Context, t Table, key string) (Entry, error) {
-	return s.ask(ctx, "$JS.API.DIRECT.GET."+layout[t].stream+"."+layout[t].subject+key, nil, func(reply *nats.Msg) (Entry, error) {
-		switch reply.Header.Get("Status") {
-		case "404":
-			return Entry{Key: key}, nil
-		case "":
-		default:
-			return Entry{}, fmt.Errorf("reading %v: %s", t, reply.Header.Get("Description"))
-		}
-		seq, err := strconv.ParseUint(reply.Header.Get(jetstream.SequenceHeader), 10, 64)
-		if err != nil {
-			return Entry{}, err
-		}
-		at, err := time.Parse(time.RFC3339Nano, reply.Header.Get(jetstream.TimeStampHeaer))
-		return Entry{key, seq, at, valueOf(reply.Header, reply.Data)}, err
-	})
+	return s.get(ctx, t, key, nats.DirectGet())
 }
 
 // Newest implements [Store]. The leader answers, which knows all that it has acknowledged. Only one that was cut off from the
 // others and has not noticed yet may be behind.
 func (s *JetStream) Newest(ctx context.Context, t Table, key string) (Entry, error) {
-	request, err := json.Marshal(map[string]string{"last_by_subj": layout[t].subject + key})
-	if err != nil {
-		return Entry{}, err
-	}
-	return s.ask(ctx, "$JS.API.STREAM.MSG.GET."+layout[t].stream, request, func(reply *nats.Msg) (Entry, error) {
-		var answer struct {
-			Message struct {
-				Seq    uint64    `json:"seq"`
-				Time   time.Time `json:"time"`
-				Data   []byte    `json:"data"`
-				Header []byte    `json:"hdrs"`
-			} `json:"message"`
-			Error *jetstream.APIError `json:"error"`
-		}
-		if err := json.Unmarshal(reply.Data, &answer); err != nil {
-			return Entry{}, err
-		}
-		if answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
-			return Entry{Key: key}, nil
-		}
-		if answer.Error != nil {
-			return Entry{}, answer.Error
-		}
-		m := answer.Message
-		var header nats.Header
-		if len(m.Header) > 0 {
-			if header, err = nats.DecodeHeadersMsg(m.Header); err != nil {
-				return Entry{}, err
-			}
-		}
-		return Entry{key, m.Seq, m.Time, valueOf(header, m.Data)}, nil
+	return s.get(ctx, t, key)
+}
+
+func (s *JetStream) get(ctx context.Context, t Table, key string, opts ...nats.JSOpt) (Entry, error) {
+	m, err := ask(ctx, s, replica, func(ctx context.Context) (*nats.RawStreamMsg, error) {
+		return s.reads.GetLastMsg(layout[t].stream, layout[t].subject+key, append(opts, nats.Context(ctx))...)
 	})
+	switch {
+	case errors.Is(err, nats.ErrMsgNotFound):
+		return Entry{Key: key}, nil
+	case err != nil:
+		return Entry{}, fmt.Errorf("reading %v: %w", t, err)
+	}
+	return Entry{key, m.Sequence, m.Time, valueOf(m.Header, m.Data)}, nil
 }
 
 // valueOf returns the value of a message. A tool that deletes an entry of a bucket writes a message that says so.
@@ -232,60 +174,11 @@ func valueOf(header nats.Header, data []byte) []byte {
 	return data
 }
 
-// ask sends a read until it is answered.
-func (s *JetStream) ask(ctx context.Context, subject string, request []byte, read func(*nats.Msg) (Entry, error)) (Entry, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
-		reply, _, err := s.hedged(ctx, &nats.Msg{Subject: subject, Data: request}, readAgain)
-		var entry Entry
-		if err == nil {
-			entry, err = read(reply)
-		}
-		if !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, jetstream.ErrStreamNotFound) {
-			return entry, err
-		}
-		s.missing(ctx)
-		if wait(ctx, 250*time.Millisecond); ctx.Err() != nil {
-			return Entry{}, fmt.Errorf("no answer from %s: %w", subject, err)
-		}
-	}
-}
-
-// hedged sends a request again and again without giving up the first, and returns what is answered first.
-//
-// A server of a cluster passes a read to any server that keeps the stream. One that hangs still gets its share of them, until
-// the others drop their routes to it, and that takes minutes. With three servers a third of all reads is lost so long: waiting
-// for each of those, even for half a second, halved the pace of every account. The waits grow, and no answer is thrown away, so
-// that servers that are only slow are not made slower.
-func (s *JetStream) hedged(ctx context.Context, request *nats.Msg, again time.Duration) (reply *nats.Msg, sent int, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends those that were not needed
-	type answer struct {
-		reply *nats.Msg
-		err   error
-	}
-	answers := make(chan answer, 100) // room for all, so that none blocks
-	for ; ; again += again / 2 {
-		sent++
-		go func() {
-			m := *request // the connection writes the address for the answer into it
-			reply, err := s.nc.RequestMsgWithContext(ctx, &m)
-			answers <- answer{reply, err}
-		}()
-		select {
-		case a := <-answers:
-			return a.reply, sent, a.err
-		case <-time.After(again):
-		}
-	}
-}
-
 // Put implements [Store]. A write to a leader that hangs is lost without a word until another one is elected, which takes four
 // to nine seconds, so it is repeated. The first may have come through although its acknowledgement did not: then the
 // repetition is refused, and the entry that is there is the very one.
 func (s *JetStream) Put(ctx context.Context, t Table, key string, value []byte, seq uint64) (uint64, error) {
-	written, repeated, err := s.write(ctx, t, key, value, nats.Header{jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(seq, 10)}})
+	written, repeated, err := s.write(ctx, t, key, value, jetstream.WithExpectLastSequencePerSubject(seq))
 	if repeated && errors.Is(err, ErrConflict) {
 		found, readErr := s.Newest(ctx, t, key)
 		if readErr == nil && found.Seq > seq && bytes.Equal(found.Value, value) {
@@ -297,62 +190,89 @@ func (s *JetStream) Put(ctx context.Context, t Table, key string, value []byte, 
 
 // Set implements [Store].
 func (s *JetStream) Set(ctx context.Context, t Table, key string, value []byte) error {
-	_, _, err := s.write(ctx, t, key, value, nil)
+	_, _, err := s.write(ctx, t, key, value)
 	return err
 }
 
-// Append implements [Store].
-func (s *JetStream) Append(ctx context.Context, action string, value []byte) error {
-	_, _, err := s.write(ctx, Audit, action, value, nil)
-	return err
+func (s *JetStream) write(ctx context.Context, t Table, key string, value []byte, opts ...jetstream.PublishOpt) (seq uint64, repeated bool, err error) {
+	var sent atomic.Int32
+	opts = append(opts, jetstream.WithRetryAttempts(0)) // ask tries again
+	ack, err := ask(ctx, s, leader, func(ctx context.Context) (*jetstream.PubAck, error) {
+		sent.Add(1)
+		return s.js.Publish(ctx, layout[t].subject+key, value, opts...)
+	})
+	repeated = sent.Load() > 1
+	var api *jetstream.APIError
+	switch {
+	case err == nil:
+		return ack.Sequence, repeated, nil
+	case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
+		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant): // of a cluster
+		return 0, repeated, fmt.Errorf("%w: %w", ErrConflict, err)
+	}
+	return 0, repeated, fmt.Errorf("writing %v: %w", t, err)
 }
 
-func (s *JetStream) write(ctx context.Context, t Table, key string, value []byte, header nats.Header) (seq uint64, repeated bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, writeLimit)
+// patience is how long an answer of the engine is waited for, and after how long a request that has none is sent again.
+type patience struct{ limit, again time.Duration }
+
+var (
+	replica = patience{5 * time.Second, 100 * time.Millisecond} // with what any server may answer
+	leader  = patience{10 * time.Second, time.Second}           // with what only a leader does: an election takes as long
+	once    = patience{5 * time.Second, 5 * time.Second}        // with what is not sent again
+)
+
+// ask does something until it is answered. A table that is missing is made again, and one without a leader is waited for.
+func ask[T any](ctx context.Context, s *JetStream, p patience, do func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.limit)
 	defer cancel()
-	request := &nats.Msg{Subject: layout[t].subject + key, Header: header, Data: value}
 	for {
-		reply, sent, err := s.hedged(ctx, request, writeAgain)
-		repeated = repeated || sent > 1
-		var ack struct {
-			Seq   uint64              `json:"seq"`
-			Error *jetstream.APIError `json:"error"`
-		}
-		if err == nil {
-			err = json.Unmarshal(reply.Data, &ack)
-		}
+		answer, err := hedged(ctx, p, do)
+		var api *jetstream.APIError
 		switch {
-		case errors.Is(err, nats.ErrNoResponders):
+		case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse),
+			errors.Is(err, nats.ErrStreamNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
 			s.missing(ctx)
-		case err != nil:
-			return 0, repeated, fmt.Errorf("no acknowledgement of %s: %w", request.Subject, err)
-		case ack.Error == nil:
-			return ack.Seq, repeated, nil
-		case ack.Error.Code != 503: // which says that there is no leader
-			return 0, repeated, conflict(ack.Error)
+		case errors.As(err, &api) && api.Code == 503: // there is no leader
+		default:
+			return answer, err
 		}
 		if wait(ctx, 250*time.Millisecond); ctx.Err() != nil {
-			return 0, repeated, ctx.Err()
+			return answer, fmt.Errorf("no answer: %w", err)
 		}
-		repeated = true
 	}
 }
 
-// conflict marks the refusal of an entry that has changed. A cluster has a code of its own for that.
-func conflict(err error) error {
-	var api *jetstream.APIError
-	if errors.As(err, &api) &&
-		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant) {
-		return fmt.Errorf("%w: %w", ErrConflict, err)
+// hedged sends a request again and again without giving up the first, and returns what is answered first.
+//
+// A server of a cluster passes a read to any server that keeps the stream. One that hangs still gets its share of them, until
+// the others drop their routes to it, and that takes minutes. With three servers a third of all reads is lost so long: waiting
+// for each of those, even for half a second, halved the pace of every account. The waits grow, and no answer is thrown away, so
+// that servers that are only slow are not made slower.
+func hedged[T any](ctx context.Context, p patience, do func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.limit)
+	defer cancel() // ends those that were not needed
+	type answer struct {
+		value T
+		err   error
 	}
-	return err
+	answers := make(chan answer, 100) // room for all, so that none blocks
+	for again := p.again; ; again += again / 2 {
+		go func() {
+			value, err := do(ctx)
+			answers <- answer{value, err}
+		}()
+		select {
+		case a := <-answers:
+			return a.value, a.err
+		case <-time.After(again):
+		}
+	}
 }
 
 func wait(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 	case <-ctx.Done():
 	}
 }

@@ -36,31 +36,26 @@ func (s *JetStream) provision(ctx context.Context) error {
 // long as there are orders.
 func (s *JetStream) look(ctx context.Context) error {
 	var errs [tables]error
-	var found [tables]*jetstream.StreamInfo
+	var found [tables]jetstream.Stream
 	var group sync.WaitGroup
 	for t := range tables {
 		group.Go(func() {
-			limit := patience
+			p := once
 			if t != Orders { // without the right to ask there is no answer
-				limit = 2 * time.Second
+				p.limit = 2 * time.Second
 			}
-			attempt, cancel := context.WithTimeout(ctx, limit)
-			defer cancel()
-			stream, err := s.js.Stream(attempt, layout[t].stream)
-			if errs[t] = err; err == nil {
-				found[t] = stream.CachedInfo()
-			}
+			found[t], errs[t] = hedged(ctx, p, func(ctx context.Context) (jetstream.Stream, error) { return s.js.Stream(ctx, layout[t].stream) })
 		})
 	}
 	group.Wait()
 	if err := errs[Orders]; err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return err
 	}
-	used := found[Orders] != nil || found[Statuses] != nil || found[Rollouts] != nil
+	used := errs[Orders] == nil || errs[Statuses] == nil || errs[Rollouts] == nil
 	for t := tables - 1; t >= 0; t-- { // the orders last: where they are, everything is
 		switch {
-		case found[t] != nil:
-			if err := s.raise(ctx, t, found[t].Config); err != nil {
+		case errs[t] == nil:
+			if err := s.raise(ctx, t, found[t].CachedInfo().Config); err != nil {
 				return err
 			}
 		case errors.Is(errs[t], jetstream.ErrStreamNotFound):
@@ -83,9 +78,8 @@ func (s *JetStream) raise(ctx context.Context, t Table, c jetstream.StreamConfig
 		return nil
 	}
 	c.Replicas = s.config.Replicas
-	attempt, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if _, err := s.js.UpdateStream(attempt, c); err != nil {
+	_, err := hedged(ctx, once, func(ctx context.Context) (jetstream.Stream, error) { return s.js.UpdateStream(ctx, c) })
+	if err != nil {
 		return fmt.Errorf("%v has %d replicas, and %d cannot be had: %w", t, have, s.config.Replicas, err)
 	}
 	s.config.Log.InfoContext(ctx, "replicas raised", "stream", layout[t].stream, "from", have, "to", s.config.Replicas)
@@ -93,8 +87,6 @@ func (s *JetStream) raise(ctx context.Context, t Table, c jetstream.StreamConfig
 }
 
 func (s *JetStream) create(ctx context.Context, t Table) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	c := jetstream.StreamConfig{
 		Name: layout[t].stream, Subjects: []string{layout[t].subject + ">"}, Storage: jetstream.FileStorage, Replicas: s.config.Replicas,
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, AllowDirect: true,
@@ -104,13 +96,15 @@ func (s *JetStream) create(ctx context.Context, t Table) error {
 		c.Subjects, c.MaxMsgsPerSubject, c.Duplicates = []string{layout[t].subject + "*.*"}, 1, 10*time.Second
 	case Audit:
 		c.MaxAge, c.DenyDelete, c.DenyPurge = auditAge, true, true
-	default:
-		_, err := s.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: strings.TrimPrefix(c.Name, "KV_"), History: 1, Storage: c.Storage, Replicas: c.Replicas,
-		})
-		return err
 	}
-	_, err := s.js.CreateOrUpdateStream(ctx, c)
+	_, err := hedged(ctx, once, func(ctx context.Context) (any, error) {
+		if bucket, ok := strings.CutPrefix(c.Name, "KV_"); ok {
+			return s.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+				Bucket: bucket, History: 1, Storage: c.Storage, Replicas: c.Replicas,
+			})
+		}
+		return s.js.CreateOrUpdateStream(ctx, c)
+	})
 	return err
 }
 
@@ -120,17 +114,12 @@ func (s *JetStream) missing(ctx context.Context) {
 		return
 	}
 	defer s.looking.Release(1)
-	s.mu.Lock()
-	recently := time.Since(s.missed) < 500*time.Millisecond
-	clear(s.queues) // they are gone with their stream
-	s.mu.Unlock()
-	if recently {
+	s.queues.Clear() // they are gone with their stream
+	if time.Since(s.looked) < 500*time.Millisecond {
 		return
 	}
 	if err := s.look(ctx); err != nil && ctx.Err() == nil {
 		s.config.Log.WarnContext(ctx, "cannot look for the streams", "error", err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.missed = time.Now()
+	s.looked = time.Now()
 }

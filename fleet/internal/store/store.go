@@ -23,7 +23,7 @@ const (
 	Rollouts              // by name
 	Accounts              // by account
 	Paces                 // by account
-	Audit                 // keeps all entries, not only the newest of a key; see [Store.Append]
+	Audit                 // keeps all entries, not only the newest of a key; see [Store.Set]
 	tables
 )
 
@@ -62,15 +62,13 @@ type Store interface {
 	Newest(ctx context.Context, t Table, key string) (Entry, error)
 	// Put writes an entry if the one in the table still has the sequence seq, and returns the new one.
 	Put(ctx context.Context, t Table, key string, value []byte, seq uint64) (uint64, error)
-	// Set writes an entry, whatever is there.
+	// Set writes an entry, whatever is there. In [Audit] it adds one; the key is the action, as rights may be given by action.
 	Set(ctx context.Context, t Table, key string, value []byte) error
 	// Read returns all entries of a table, oldest first. With follow it then returns one without a key, and goes on with
 	// what is written from then on. An error ends it.
 	Read(ctx context.Context, t Table, follow bool) iter.Seq2[Entry, error]
 	// LastSeq returns the sequence of the entry that was written to the table last.
 	LastSeq(ctx context.Context, t Table) (uint64, error)
-	// Append adds an entry to [Audit]. Rights may be given by action.
-	Append(ctx context.Context, action string, value []byte) error
 
 	// Queue makes sure that the orders of an account are handed out.
 	Queue(ctx context.Context, account string) error
@@ -87,7 +85,5 @@ type Store interface {
 	Flush() error
 	// Closed is closed when the store can no longer be reached and will not be again.
 	Closed() <-chan struct{}
-	// Address is where other processes of this machine reach the store; empty for nowhere.
-	Address() string
 	Close() error
 }

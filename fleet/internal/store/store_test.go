@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -110,7 +112,6 @@ func testEntries(t *testing.T, s store.Store) {
 	}
 	assert.Positive(t, s.MaxValue())
 	assert.NoError(t, s.Flush())
-	assert.Empty(t, s.Address())
 }
 
 func testRead(t *testing.T, s store.Store) {
@@ -151,7 +152,7 @@ func testFollow(t *testing.T, s store.Store) {
 
 func testAudit(t *testing.T, s store.Store) {
 	for _, value := range []string{"one", "two", "three"} {
-		require.NoError(t, s.Append(t.Context(), "start", []byte(value)))
+		require.NoError(t, s.Set(t.Context(), store.Audit, "start", []byte(value)))
 	}
 	var read []string
 	for e, err := range s.Read(t.Context(), store.Audit, false) {
@@ -336,4 +337,56 @@ func TestFaults(t *testing.T) {
 	h.Kill()
 	_, err = h.Get(t.Context(), store.Statuses, "a.b")
 	assert.ErrorIs(t, err, memory.ErrAway)
+}
+
+// A request that is never answered, as its user may not make it, ends by itself.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	options := &server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
+		Users: []*server.User{{Username: "admin"}, {Username: "guest", Permissions: &server.Permissions{Publish: &server.SubjectPermission{
+			Deny: []string{"$JS.API.CONSUMER.>", "$JS.API.STREAM.UPDATE.>", "$JS.API.STREAM.CREATE.>", "$JS.API.STREAM.MSG.GET.>", "fleet.>"},
+		}}}},
+	}
+	srv, err := server.NewServer(options)
+	require.NoError(t, err)
+	srv.Start()
+	t.Cleanup(srv.WaitForShutdown)
+	t.Cleanup(srv.Shutdown)
+	dial := func(user string, c store.Config) (*store.JetStream, error) {
+		c.Log, c.Options = slog.New(slog.DiscardHandler), []nats.Option{nats.UserInfo(user, "")}
+		return store.Dial(t.Context(), srv.ClientURL(), c)
+	}
+	_, err = dial("guest", store.Config{Replicas: 1})
+	require.ErrorIs(t, err, context.DeadlineExceeded, "create")
+	admin, err := dial("admin", store.Config{Replicas: 1})
+	require.NoError(t, err)
+	defer admin.Close() //nolint:errcheck // of a test
+	guest, err := dial("guest", store.Config{Replicas: 1, Fetch: time.Second})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, guest.Close()) })
+	for name, request := range map[string]func() error{
+		"raise":  func() error { _, err := dial("guest", store.Config{Replicas: 3, Raise: true}); return err },
+		"newest": func() error { _, err := guest.Newest(t.Context(), store.Orders, "a.b"); return err },
+		"put":    func() error { _, err := guest.Put(t.Context(), store.Orders, "a.b", []byte("x"), 0); return err },
+		"queue":  func() error { return guest.Queue(t.Context(), "a") },
+		"queued": func() error { _, err := guest.Queued(t.Context(), "a"); return err },
+		"hand out": func() (err error) {
+			for _, err = range guest.HandOut(t.Context(), "a", 1) {
+			}
+			return err
+		},
+		"read": func() (err error) {
+			for _, err = range guest.Read(t.Context(), store.Rollouts, false) {
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := request()
+			require.Error(t, err)
+			assert.NotErrorIs(t, err, store.ErrConflict)
+		})
+	}
 }

@@ -319,7 +319,11 @@ func (h *Handle) Put(ctx context.Context, t store.Table, key string, value []byt
 
 // Set implements [store.Store].
 func (h *Handle) Set(ctx context.Context, t store.Table, key string, value []byte) error {
-	if _, err := h.call(ctx, "set "+t.String()+key); err != nil {
+	call := "set " + t.String()
+	if t == store.Audit {
+		call = "append"
+	}
+	if _, err := h.call(ctx, call+key); err != nil {
 		return err
 	}
 	_, err := h.put(t, key, value, nil)
@@ -334,24 +338,14 @@ func (s *Store) put(t store.Table, key string, value []byte, seq *uint64) (uint6
 		return 0, store.ErrConflict
 	}
 	current.write(key, value)
+	if t == store.Audit { // it keeps all
+		current.events = append(current.events, current.entries[key])
+		clear(current.entries)
+	}
 	if account, _, _ := strings.Cut(key, "."); t == store.Orders && s.queues[account] != nil {
 		s.queues[account].changed.send()
 	}
 	return current.last, nil
-}
-
-// Append implements [store.Store].
-func (h *Handle) Append(ctx context.Context, action string, value []byte) error {
-	if _, err := h.call(ctx, "append"+action); err != nil {
-		return err
-	}
-	h.Store.mu.Lock()
-	defer h.Store.mu.Unlock()
-	t := h.tables[store.Audit]
-	t.last++
-	t.events = append(t.events, store.Entry{Key: action, Seq: t.last, At: time.Now(), Value: slices.Clone(value)})
-	t.changed.send()
-	return nil
 }
 
 // LastSeq implements [store.Store].
@@ -537,9 +531,6 @@ func (h *Handle) Flush() error { return nil }
 
 // Closed implements [store.Store].
 func (h *Handle) Closed() <-chan struct{} { return h.closed }
-
-// Address implements [store.Store].
-func (h *Handle) Address() string { return "" }
 
 // Close implements [store.Store].
 func (h *Handle) Close() error {
