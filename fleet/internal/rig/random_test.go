@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Faults follow each other at random, while rollouts are started, cancelled and retried. Each round has its own servers, and a seed
+// Faults follow each other at random, while rollouts are started, held, cancelled and retried. Each round has its own servers, and a seed
 // that repeats what is done, though not when the processes do their part.
 func TestRandom(t *testing.T) {
 	t.Parallel()
@@ -58,20 +58,26 @@ func (s *scene) round(random *rand.Rand) {
 	s.check()
 }
 
-// act orders, cancels or retries.
+// act orders, holds, cancels or retries.
 func (s *scene) act(random *rand.Rand) {
 	last := len(s.rollouts) - 1
-	switch n := random.IntN(8); {
+	switch n := random.IntN(10); {
 	case n == 0 && last >= 0:
 		s.t.Logf("cancel r%d", last)
 		s.cancel(last)
 	case n == 1 && last >= 0:
 		s.t.Log("retry")
 		s.retry()
-	case n < 7:
-		some := part(s.targets[random.IntN(20):], 1+random.IntN(3))
-		s.t.Logf("start r%d for %d", last+1, len(some))
-		s.order(some)
+	case n == 2 && last >= 0 && !s.rollouts[last].cancelled:
+		s.t.Logf("pause r%d", last)
+		s.pause(last)
+	case n == 3 && last >= 0 && !s.rollouts[last].cancelled:
+		s.t.Logf("resume r%d", last)
+		s.resume(last)
+	case n < 9:
+		some, canary := part(s.targets[random.IntN(20):], 1+random.IntN(3)), 20*random.IntN(2)
+		s.t.Logf("start r%d for %d, canary %d", last+1, len(some), canary)
+		s.start(s.plan(some, canary))
 	}
 }
 
