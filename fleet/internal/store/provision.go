@@ -86,6 +86,8 @@ func (s *JetStream) raise(ctx context.Context, t Table, c jetstream.StreamConfig
 	return nil
 }
 
+// create makes a table. The files of the orders are compressed, as these repeat each other: rollout, policy, headers. Statuses
+// are written too often for that.
 func (s *JetStream) create(ctx context.Context, t Table) error {
 	c := jetstream.StreamConfig{
 		Name: layout[t].stream, Subjects: []string{layout[t].subject + ">"}, Storage: jetstream.FileStorage, Replicas: s.config.Replicas,
@@ -94,6 +96,7 @@ func (s *JetStream) create(ctx context.Context, t Table) error {
 	switch t {
 	case Orders: // one order for each instance: a newer one removes the older
 		c.Subjects, c.MaxMsgsPerSubject, c.Duplicates = []string{layout[t].subject + "*.*"}, 1, 10*time.Second
+		c.Compression = jetstream.S2Compression
 	case Audit:
 		c.MaxAge, c.DenyDelete, c.DenyPurge = auditAge, true, true
 	}
