@@ -15,6 +15,8 @@ const (
 	hangingAccounts              // all accounts but one get no answer
 	wrongToken                   // the Client-Token of all instances is refused
 	outage                       // the API fails now and then, and is away for longer than the attempts of an order last
+	disconnected                 // some numbers are not connected for as long
+	wrongClock                   // the clock of a worker is far off
 	scenes
 )
 
@@ -43,6 +45,12 @@ func (s *sim) setScene(kind scene) {
 	case outage:
 		add("acc0", 1+s.rng.IntN(3))
 		s.profile.fail, s.profile.hang = 0.5, 0.2
+	case disconnected:
+		add("acc0", 6)
+		s.profile.disconnects = true
+	case wrongClock:
+		add("acc0", 20)
+		s.skew[0] = []time.Duration{-time.Hour, time.Hour}[s.rng.IntN(2)]
 	}
 	s.addRollout(s.targets)
 }
@@ -50,6 +58,7 @@ func (s *sim) setScene(kind scene) {
 // playScene starts one rollout, and looks at what one thing that is wrong does to the rest.
 func (s *sim) playScene() {
 	s.startWorkers(1 + s.rng.IntN(2))
+	time.Sleep(time.Second)
 	s.setPaces()
 	s.start(s.rollouts[0], s.targets)
 	switch s.scene {
@@ -70,6 +79,10 @@ func (s *sim) playScene() {
 		if n := s.calls("acc0"); n > len(s.workers)*(fewestParked+simCalls) {
 			s.fail("halt: %d calls were refused", n)
 		}
+	case disconnected:
+		time.Sleep(2 * time.Hour)
+	case wrongClock:
+		s.areServed(s.targets, 10*time.Second)
 	case outage:
 		time.Sleep(upTo(s.rng, time.Minute))
 		s.setAway(80*time.Minute + upTo(s.rng, 40*time.Minute))
