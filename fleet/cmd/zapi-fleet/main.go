@@ -173,6 +173,8 @@ func oneLine(err error) string {
 		text += ": write tls://, or accept it with -insecure"
 	case errors.Is(err, fleet.ErrStoreInUse):
 		text += ": reach it with -url, if that process serves"
+	case errors.Is(err, nats.ErrNoServers):
+		text += ": does an engine run there?"
 	case errors.Is(err, nats.ErrAuthorization) && os.Getenv(tokenVariable) == "":
 		text += ": " + tokenVariable + " is not set; or is -creds wrong?"
 	case errors.Is(err, nats.ErrAuthorization):

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -66,7 +67,7 @@ func TestOneLineAndExitCode2(t *testing.T) {
 		{"watch -name r -dir " + dir + "/missing", "no such file or directory"},
 		{"watch -name r -dir " + dir, `no such rollout: "r"; there are none`},
 		{"watch -name r -dir " + used, "in use by another process"},
-		{"watch -name r -url " + nobody, "connecting"},
+		{"watch -name r -url " + nobody, "no servers available for connection: does an engine run there?"},
 		{"watch -name r -url nats://192.0.2.1:4222", "needs TLS: write tls://"},
 		{"watch -name r -url " + nobody + " -creds " + dir + "/missing", "-creds: stat"},
 		{"watch -name r -url " + nobody + " -ca " + dir + "/missing", "-ca: stat"},
@@ -87,7 +88,7 @@ func TestOneLineAndExitCode2(t *testing.T) {
 		{"start -name r -canary -1 -policy " + policy + " -targets " + targets + " -dir " + dir, "Canary: must not be negative"},
 		{"plan -name r -policy " + policy + " -targets " + targets + " -credentials missing -dir " + dir, "-credentials: open missing"},
 		{"plan -name r -policy " + policy + " -targets " + targets + " -dir " + dir + "/missing", "no such file or directory"},
-		{"status -state lost -dir " + dir, "must be one of the constants of State"},
+		{"status -state lost -dir " + dir, "-state: must be pending, applying, applied, waiting, parked or superseded"},
 		{"serve", "-dir is needed"},
 		{"serve -dir " + dir, tokenVariable + " is needed"},
 		{"work -dir " + dir, "-credentials is needed"},
@@ -149,7 +150,7 @@ func TestHelp(t *testing.T) {
 func TestProgressLine(t *testing.T) {
 	t.Parallel()
 	p := fleet.Progress{Total: 2000, Pending: 370, Applying: 61, Waiting: 9, Applied: 1556, Parked: 4, PerSecond: 196, Left: 2 * time.Second}
-	all := []string{"3 workers", "rate limited 9, tried again until 03:12:00"}
+	all := []string{"3 workers", "rate limited 9, tried again by 03:12:00"}
 	for _, row := range []struct {
 		name    string
 		p       fleet.Progress
@@ -157,7 +158,7 @@ func TestProgressLine(t *testing.T) {
 		columns int
 		want    string
 	}{
-		{"wide", p, all, 1000, "███████████████░░░░░  r  77 %   1,560 of 2,000   parked 4   waiting 9   applying 61   196/s   2s left   3 workers   rate limited 9, tried again until 03:12:00"},
+		{"wide", p, all, 1000, "███████████████░░░░░  r  77 %   1,560 of 2,000   parked 4   waiting 9   applying 61   196/s   2s left   3 workers   rate limited 9, tried again by 03:12:00"},
 		{"80 columns", p, all, 80, "r  77 %   1,560 of 2,000   parked 4   waiting 9   applying 61   196/s   2s left"},
 		{"40 columns", p, all, 40, "r  77 %   1,560 of 2,000   parked 4"},
 		{"a long name", fleet.Progress{Total: 2000, Applied: 1000}, nil, 14, "r  50 %"},
@@ -170,6 +171,40 @@ func TestProgressLine(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			assert.Equal(t, row.want, progressLine("r", row.p, row.remarks, row.columns))
+		})
+	}
+}
+
+// What keeps a rollout from going on is true at the time when it is said.
+func TestRemarks(t *testing.T) {
+	t.Parallel()
+	pending, waiting := fleet.Progress{Total: 9, Pending: 9}, fleet.Progress{Total: 9, Waiting: 9, Workers: 2}
+	for _, row := range []struct {
+		name string
+		p    fleet.Progress
+		away bool
+		want []string // after one second, and after a minute and a half
+	}{
+		{"workers may yet come", pending, false, []string{"", "no worker yet"}},
+		{"some wait, and then are late", waiting, false, []string{"2 workers, rate limited 9, tried again by 03:00:30", "2 workers, rate limited 9"}},
+		{"away", waiting, true, []string{"the engine is away for 1s", "the engine is away for 1m30s"}},
+		{"done", fleet.Progress{Total: 9, Applied: 9}, false, []string{"", ""}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				time.Sleep(time.Until(time.Date(began.Year(), 11, 25, 3, 0, 0, 0, time.Local)))
+				began = time.Now()
+				w := &watcher{session: &session{screen: newScreen(io.Discard)}, began: began, waits: "rate limited 9", until: began.Add(30 * time.Second)}
+				if row.away {
+					w.away.Store(&began)
+				}
+				time.Sleep(time.Second)
+				assert.Equal(t, row.want[0], strings.Join(w.remarks(row.p), ", "))
+				time.Sleep(89 * time.Second)
+				assert.Equal(t, row.want[1], strings.Join(w.remarks(row.p), ", "))
+			})
 		})
 	}
 }
@@ -273,7 +308,7 @@ func TestGuard(t *testing.T) {
 		err   bool
 	}{
 		{"never", func(time.Duration) bool { return false }, "", false},
-		{"for a while", func(d time.Duration) bool { return d > time.Minute && d < 90*time.Second }, "the engine cannot work: disk full\nthe engine can write again\n", false},
+		{"for a while", func(d time.Duration) bool { return d > time.Minute && d < 90*time.Second }, "the engine cannot work: disk full\nthe engine can work again\n", false},
 		{"for ever", func(d time.Duration) bool { return d > time.Minute }, "the engine cannot work: disk full\n", true},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -95,7 +95,7 @@ func parseShare(text string) (float64, error) {
 }
 
 func pause(ctx context.Context, s *session) error {
-	return s.hold(s.fleet.Pause(ctx, s.filter.Rollout), "paused; what is in flight ends; to go on: zapi-fleet resume -name ")
+	return s.hold(s.fleet.Pause(ctx, s.filter.Rollout), "held; what is in flight ends; to go on: zapi-fleet resume -name ")
 }
 
 func resume(ctx context.Context, s *session) error {

@@ -167,7 +167,7 @@ func TestExitCodes(t *testing.T) {
 	n := newNight(t, 40)
 	assert.Contains(t, n.do(0, "plan", "-name", "a", "-policy", n.policy, "-targets", n.targets, "-credentials", n.credentials), "0 of the targets have no credentials")
 	assert.Contains(t, n.start("a", "-canary", "10"), "a: 40 ordered, 0 resumed, 0 left to newer rollouts\nthe first 10 are begun; look at them with watch, then go on: zapi-fleet resume -name a\n")
-	out := n.do(1, "watch", "-name", "a", "-timeout", "2s")
+	out := n.do(1, "watch", "-name", "a", "-timeout", "4s")
 	assert.Contains(t, out, "no worker yet")
 	assert.Contains(t, n.do(2, "watch", "-name", "b"), `no such rollout: "b"; there are a`)
 

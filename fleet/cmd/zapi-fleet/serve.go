@@ -42,7 +42,7 @@ func guard(ctx context.Context, out *screen, probe func(context.Context) error) 
 		case ctx.Err() != nil: // which is why it failed, if it did
 		case err == nil && !failing.IsZero():
 			failing = time.Time{}
-			out.sayf("the engine can write again")
+			out.sayf("the engine can work again")
 		case err == nil:
 		case failing.IsZero():
 			failing = time.Now()

@@ -62,7 +62,7 @@ func (s *session) flags() *flag.FlagSet {
 	flags.StringVar(&s.instance, "instance", "", "`instance`")
 	flags.StringVar(&s.filter.Kind, "kind", "", "only with this `kind` of failure, such as unauthorized")
 	flags.DurationVar(&s.filter.OlderThan, "older", 0, "only unchanged for so `long`")
-	flags.StringVar((*string)(&s.filter.State), "state", "", "only in this `state`: pending, applying, applied, waiting, parked or superseded")
+	parsedVar(flags, &s.filter.State, "state", "only in this `state`: "+stateNames, parseState)
 	flags.BoolVar(&s.list, "list", false, "list the instances instead of counting them")
 	flags.BoolVar(&s.waiting, "waiting", false, "hurry those that wait, instead of those that are parked")
 	flags.DurationVar(&s.timeout, "timeout", 0, "how `long` to watch (default until it is done or held)")

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -52,6 +53,16 @@ func status(ctx context.Context, s *session) error {
 	return list(s, s.fleet.Statuses(ctx, s.filter), header, func(i fleet.Status) (row, []any) {
 		return row{i.Account, i.Instance, i.Rollout, i.State, i.Attempts, i.At, i.NotBefore, reason(i)}, []any{i}
 	})
+}
+
+const stateNames = "pending, applying, applied, waiting, parked or superseded"
+
+func parseState(text string) (fleet.State, error) {
+	switch state := fleet.State(text); state {
+	case fleet.Pending, fleet.Applying, fleet.Applied, fleet.Waiting, fleet.Parked, fleet.Superseded:
+		return state, nil
+	}
+	return "", errors.New("must be " + stateNames)
 }
 
 // state is what has become of a rollout, as far as its entry knows.

@@ -16,7 +16,7 @@ import (
 )
 
 func watch(ctx context.Context, s *session) error {
-	w := &watcher{session: s}
+	w := &watcher{session: s, began: time.Now()}
 	s.changed = func(up bool) {
 		if now := time.Now(); up {
 			w.away.Store(nil)
@@ -50,19 +50,22 @@ func (e exit) outcome() string {
 // watcher shows the progress of a rollout.
 type watcher struct {
 	*session
-	away atomic.Pointer[time.Time] // since when the engine is; nil while it is there
+	began time.Time
+	away  atomic.Pointer[time.Time] // since when the engine is; nil while it is there
 
 	mu     sync.Mutex
 	last   fleet.Progress
 	shown  time.Time // when a line was printed
 	worked time.Time // when a worker was seen last
-	waits  string    // why and until when some wait
+	waits  string    // why some wait
+	until  time.Time // when the last of them is tried again
 	asked  time.Time // when that was asked
 }
 
 const (
 	plainEvery = 5 * time.Second  // the time between two lines where the output is no terminal
 	askEvery   = 10 * time.Second // after which is asked again why some wait
+	unseenFor  = 3 * time.Second  // without a worker, there is none; they take a moment to begin
 	stillAfter = 10 * time.Second // without a change, what orders has been killed
 	lostAfter  = 3 * time.Second  // without a change, what is missing does not come back
 )
@@ -128,7 +131,11 @@ func (w *watcher) draw(ctx context.Context, isEnd bool) {
 	if !isEnd {
 		w.explain(ctx)
 	}
-	line := progressLine(w.filter.Rollout, w.last, w.remarks(w.last), w.width()-1)
+	p := w.last
+	if w.away.Load() != nil {
+		p.PerSecond, p.Left = 0, 0 // nobody knows
+	}
+	line := progressLine(w.filter.Rollout, p, w.remarks(p), w.width()-1)
 	switch {
 	case w.terminal == nil:
 		w.print(line + "\n")
@@ -156,14 +163,14 @@ func (w *watcher) explain(ctx context.Context) {
 		}
 	}
 	if len(kinds) > 0 {
-		w.waits = fmt.Sprintf("%s, tried again until %s", reasons(kinds), until.Local().Format("15:04:05"))
+		w.waits, w.until = reasons(kinds), until
 	}
 }
 
 // remarks say what keeps the rollout from going on.
 func (w *watcher) remarks(p fleet.Progress) (all []string) {
 	if away := w.away.Load(); away != nil {
-		all = append(all, fmt.Sprintf("the engine is away for %v", time.Since(*away).Round(time.Second)))
+		return []string{fmt.Sprintf("the engine is away for %v", time.Since(*away).Round(time.Second))}
 	}
 	unseen := time.Since(w.worked)
 	switch {
@@ -172,13 +179,18 @@ func (w *watcher) remarks(p fleet.Progress) (all []string) {
 		all = append(all, "1 worker")
 	case p.Workers > 0:
 		all = append(all, number(p.Workers)+" workers")
+	case w.worked.IsZero() && time.Since(w.began) < unseenFor:
 	case w.worked.IsZero():
 		all = append(all, "no worker yet")
 	case p.Held == "" && unseen > time.Minute:
 		all = append(all, fmt.Sprintf("no worker has been seen for %.0f min", unseen.Minutes()))
 	}
-	if p.Waiting > 0 && w.waits != "" {
+	switch {
+	case p.Waiting == 0 || w.waits == "":
+	case time.Now().After(w.until): // their turn comes when the API is back, or the pace allows
 		all = append(all, w.waits)
+	default:
+		all = append(all, fmt.Sprintf("%s, tried again by %s", w.waits, w.until.Local().Format("15:04:05")))
 	}
 	return all
 }
