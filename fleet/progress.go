@@ -57,8 +57,8 @@ type item struct {
 	as     State  // what the order makes of the instance; Pending if it is one of the rollout
 	canary bool
 
-	of        uint64 // the sequence of the order that the status names
-	state     State  // of the status; empty unless it names the rollout and its policy
+	of        uint64    // the sequence of the order that the status names
+	state     State     // of the status; empty unless it names the rollout and its policy
 	at, until time.Time // until the call is given up, or that waits is tried again
 }
 
