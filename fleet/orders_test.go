@@ -190,7 +190,7 @@ func TestWatchWhileStarting(t *testing.T) {
 				<-done
 				time.Sleep(600 * time.Millisecond) // longer than the time between two
 			}
-			if p.Pending == 1000 {
+			if p.Pending == 1000 && !p.Ordering {
 				break
 			}
 		}
