@@ -183,9 +183,9 @@ func (t *tally) progress(now time.Time) Progress {
 	p.Total = open + p.Applied + p.Parked + p.Superseded + p.Cancelled
 	if lost := t.entry.Total - p.Total; lost > 0 { // of these, what later rollouts have, or may have replaced, is not missing
 		taken := min(lost, counts[unclear]+min(counts[later], t.entry.Newer))
-		p.Missing = max(0, min(lost-taken, lost-t.entry.Newer)) // nor what was never ordered
+		p.Total += lost
 		p.Superseded += taken
-		p.Total += taken + p.Missing
+		p.Missing = lost - taken
 	}
 	p.PerSecond = float64(recent) / min(rateWindow, max(1, now.Sub(t.entry.Created).Seconds()))
 	if p.Held == "" && (p.PerSecond > 0 || open == p.Waiting) {

@@ -839,7 +839,7 @@ func (s *sim) settle(f *Fleet, r *simRollout) (open string) {
 		if err := s.act("retry", r.name, func() error { _, err := f.Retry(s.ctx, Filter{Rollout: r.name}); return err }); err != nil {
 			s.fail("retry %s: %v", r.name, err)
 		}
-	case p.Done(), r.bad && p.Ordering:
+	case p.Done(), r.bad && p.Ordering, s.countsTwice(r, p):
 		return ""
 	}
 	if p.Held != "" {
@@ -853,6 +853,12 @@ func (s *sim) settle(f *Fleet, r *simRollout) (open string) {
 		s.startNow(f, r, r.targets)
 	}
 	return fmt.Sprintf("%s: %+v %v", r.name, p, err)
+}
+
+// countsTwice reports whether what is missing in spite of all starts was left to a newer rollout once, and ordered when the orders of
+// that one were lost: fleet knows how many instances it has left, and not which.
+func (s *sim) countsTwice(r *simRollout, p Progress) bool {
+	return s.damaged[store.Orders] && len(r.newer) > 10 && p.Missing <= slices.Max(r.newer) && p.Pending+p.Applying+p.Waiting == 0
 }
 
 // end reads what fleet says, and ends everything.
