@@ -16,27 +16,17 @@ import (
 
 // job is an order in hand.
 type job struct {
-	worker   *worker
-	account  *account
-	delivery store.Delivery
-	release  func() // leaves the hand of the account
-	key      string // <account>.<instance>
-	order    storedOrder
-	status   storedStatus // when the order was taken, and then its claim
+	worker  *worker
+	account *account
+	release func() // leaves the hand of the account
+	entry   store.Entry
+	key     string // <account>.<instance>
+	order   storedOrder
+	status  storedStatus // when the order was taken, and then its claim
 }
 
-// handle takes an order from the queue to its status, and tells the queue whether it is done with or when to hand it out again.
-func (w *worker) handle(ctx context.Context, a *account, d store.Delivery, release func()) {
-	j := &job{worker: w, account: a, delivery: d, release: release, key: d.Entry().Key, order: readOrder(d.Entry())}
-	if v := j.do(ctx); v.action == drop {
-		d.Ack() // what is lost is delivered again, and dropped again
-	} else {
-		d.GiveBack(v.wait)
-	}
-}
-
-// do does what decide says, and returns whether to drop or to delay the order.
-func (j *job) do(ctx context.Context) verdict {
+// handle takes the order as far as it goes now, and returns whether the queue is to drop or to delay it.
+func (j *job) handle(ctx context.Context) verdict {
 	w := j.worker
 	if j.order.err != nil { // a worker of a later release may
 		return j.failed(ctx, "cannot read an order", j.order.err, time.Minute)
@@ -69,7 +59,7 @@ func (j *job) do(ctx context.Context) verdict {
 		if err != nil {
 			return j.failed(ctx, "cannot read an order", err, time.Second)
 		}
-		if newest.Seq != j.order.seq || !bytes.Equal(newest.Value, j.delivery.Entry().Value) {
+		if newest.Seq != j.order.seq || !bytes.Equal(newest.Value, j.entry.Value) {
 			return verdict{action: drop} // there is a newer one; if there is none at all, it was lost, and is not wanted any more
 		}
 		v = decide(j.status.status, j.order.order, j.order.seq, true, now)
@@ -175,14 +165,14 @@ func (j *job) attempt(ctx context.Context, policy zapi.Policy, isSuspect bool) (
 	w.fleet.clock.check(ctx) // the fence must not be too early
 	now, began := w.fleet.clock.now(), time.Now()
 	fence := j.status.Fence
-	claimed := claimed(j.status.status, j.order.order, j.order.seq, w.name, now, now.Add(w.applyTimeout+w.fleet.timing.grace))
+	next := claimed(j.status.status, j.order.order, j.order.seq, w.name, now, now.Add(w.applyTimeout+w.fleet.timing.grace))
 	// From here on it is carried to its end, also when ctx ends.
 	unbroken := context.WithoutCancel(ctx)
-	seq, err := w.fleet.store.Put(unbroken, store.Statuses, j.key, encode(claimed), j.status.seq)
+	seq, err := w.fleet.store.Put(unbroken, store.Statuses, j.key, encode(next), j.status.seq)
 	if err != nil {
 		return status{}, w.soon()
 	}
-	j.status = storedStatus{status: claimed, seq: seq}
+	j.status = storedStatus{status: next, seq: seq}
 	sent := time.Now()
 	err = j.apply(unbroken, began.Add(w.applyTimeout), policy)
 	outcome = j.outcome(unbroken, fence, err, probe)
@@ -222,7 +212,8 @@ func (j *job) outcome(ctx context.Context, fence time.Time, err error, probe boo
 		}
 	}
 	if err != nil {
-		w.fleet.log.WarnContext(ctx, "apply failed", "key", j.key, "rollout", j.order.Rollout, "state", outcome.State, "kind", outcome.Kind, "worker", w.name, "error", err)
+		w.fleet.log.WarnContext(ctx, "apply failed", "key", j.key, "rollout", j.order.Rollout, "state", outcome.State, "kind", outcome.Kind,
+			"worker", w.name, "error", err)
 	}
 	if f.kind == kindElsewhere {
 		w.elsewhere.Store(j.key, time.Now())

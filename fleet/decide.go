@@ -152,7 +152,7 @@ func settled(claim status, f failure, fence, now time.Time, l limits, isAway boo
 		if !claim.Since.IsZero() {
 			s.Kind, s.Since = claim.Kind, claim.Since
 		}
-		if s.Unknown = claim.Unknown; s.Unknown.IsZero() {
+		if s.Unknown = claim.Unknown; s.Unknown.IsZero() || isAway { // those that know it do not claim it then
 			s.Unknown = now
 		}
 		wait = s.bearWith(s.Unknown, knownWithin, min(l.minWait, time.Second), min(l.maxWait, elsewhereWait))

@@ -250,6 +250,11 @@ func TestBorneWith(t *testing.T) {
 			assert.GreaterOrEqual(t, now.Sub(noon), row.within)
 		})
 	}
+	t.Run("elsewhere, while those that know it cannot try", func(t *testing.T) {
+		t.Parallel()
+		s := settled(status{State: Applying, Unknown: noon.Add(-2 * time.Hour)}, failureOf(resolverError{ErrElsewhere}), time.Time{}, noon, l, true)
+		assert.Equal(t, [2]any{Waiting, noon}, [2]any{s.State, s.Unknown})
+	})
 	t.Run("ten 429s", func(t *testing.T) {
 		t.Parallel()
 		s := status{State: Applying}

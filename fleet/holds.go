@@ -96,7 +96,7 @@ type holds struct {
 	reading singleflight.Group
 
 	mu    sync.Mutex
-	known map[string]*known
+	known map[string]known
 }
 
 type known struct {
@@ -110,13 +110,10 @@ type known struct {
 // wanted, it is not held.
 func (h *holds) of(ctx context.Context, o order) (rollout, error) {
 	h.mu.Lock()
-	var r rollout
-	age := holdsFor
-	if k, ok := h.known[o.Rollout]; ok {
-		r, age = k.rollout, time.Since(k.at)
-	}
+	k := h.known[o.Rollout]
 	h.mu.Unlock()
-	if age >= holdsFor || r.isOrdering() && age >= orderingFor {
+	r := k.rollout
+	if age := time.Since(k.at); age > holdsFor || r.isOrdering() && age > orderingFor {
 		read, err, _ := h.reading.Do(o.Rollout, func() (any, error) { return h.read(ctx, o.Rollout) })
 		if err != nil {
 			return rollout{}, err
@@ -134,31 +131,27 @@ var lostRollout = rollout{Total: 1}
 func (h *holds) read(ctx context.Context, name string) (rollout, error) {
 	began := time.Now()
 	r, _, err := h.fleet.findRollout(ctx, name)
-	isLost := errors.Is(err, ErrNoRollout)
-	if err != nil && !isLost {
-		return rollout{}, err
+	if errors.Is(err, ErrNoRollout) {
+		r, err = lostRollout, nil
 	}
-	if isLost {
-		r = lostRollout
+	if err != nil {
+		return rollout{}, err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	k, ok := h.known[name]
-	if !ok {
-		k = &known{parked: make(map[string]int)}
-		h.known[name] = k
-		if isLost {
-			h.fleet.log.WarnContext(ctx, "the rollout of an order is missing: it is not held", "rollout", name)
-		}
+	k := h.known[name]
+	if began.Before(k.at) { // this worker has halted it meanwhile
+		return k.rollout, nil
 	}
-	if began.After(k.at) { // or this worker has halted it meanwhile
-		if r.Resumed != k.Resumed {
-			k.settled = 0
-			clear(k.parked)
-		}
-		k.rollout, k.at = r, began
+	if r == lostRollout && k.rollout != r {
+		h.fleet.log.WarnContext(ctx, "the rollout of an order is missing: it is not held", "rollout", name)
 	}
-	return k.rollout, nil
+	if k.parked == nil || k.Resumed != r.Resumed {
+		k.settled, k.parked = 0, make(map[string]int)
+	}
+	k.rollout, k.at = r, began
+	h.known[name] = k
+	return r, nil
 }
 
 // defaultHaltAt and fewestParked say when a rollout halts by itself.
@@ -194,8 +187,8 @@ func (h *holds) settled(ctx context.Context, s status) {
 func (h *holds) count(s status) (reason string, resumed int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	k, ok := h.known[s.Rollout]
-	if !ok || k.Number != s.Number || !s.State.final() {
+	k := h.known[s.Rollout]
+	if k.Number != s.Number || !s.State.final() {
 		return "", 0
 	}
 	k.settled++
@@ -205,11 +198,12 @@ func (h *holds) count(s status) (reason string, resumed int) {
 	if reason = k.halt(); reason != "" {
 		k.Held, k.at = reason, time.Now()
 	}
+	h.known[s.Rollout] = k
 	return reason, k.Resumed
 }
 
 // halt returns the reason why the rollout has to be halted, or nothing.
-func (k *known) halt() string {
+func (k known) halt() string {
 	parked := 0
 	for _, n := range k.parked {
 		parked += n

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"sync"
 	"time"
@@ -131,6 +132,9 @@ func (s *starting) number(ctx context.Context) error {
 		}
 		if n, err := strconv.ParseUint(string(last.Value), 10, 64); err == nil {
 			highest = max(highest, n)
+		}
+		if highest == math.MaxUint64 { // somebody has written it
+			return engineError(ctx, "numbering the rollout", errors.New("no number is left above that of "+numberKey+" or of an order"))
 		}
 		number := cmp.Or(own, highest+1)
 		_, err = s.fleet.store.Put(ctx, store.Rollouts, numberKey, strconv.AppendUint(nil, max(number, highest), 10), last.Seq)

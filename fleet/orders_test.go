@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -145,6 +146,30 @@ func TestStartAtTheSameTime(t *testing.T) {
 		require.NoError(t, stream.DeleteMsg(t.Context(), newest.Seq))
 		assert.False(t, progresses(t, f, "early", Progress{Total: 300, Superseded: 299, Missing: 1}).Done(), "without the order, nothing proves it")
 	})
+}
+
+// Rollouts that begin at the same moment get numbers of their own, and none is given that cannot be read.
+func TestNumbers(t *testing.T) {
+	t.Parallel()
+	f := open(t, Embedded(t.TempDir()))
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			_, err := f.Start(t.Context(), Rollout{Name: fmt.Sprint("r", i), Policy: policies[0], Targets: each(someTargets(5))})
+			assert.NoError(t, err)
+		})
+	}
+	group.Wait()
+	numbers := make(map[uint64]bool)
+	for r, err := range f.Rollouts(t.Context()) {
+		require.NoError(t, err)
+		numbers[r.Number] = true
+	}
+	assert.Len(t, numbers, 8)
+	require.NoError(t, f.store.Set(t.Context(), store.Rollouts, numberKey, fmt.Append(nil, uint64(math.MaxUint64))))
+	_, err := f.Start(t.Context(), Rollout{Name: "last", Policy: policies[0], Targets: each(someTargets(5))})
+	assert.ErrorIs(t, err, ErrEngine)
+	assert.ErrorContains(t, err, numberKey)
 }
 
 // Two calls that order the same rollout at the same time count each instance once.

@@ -122,38 +122,31 @@ const (
 //
 // The entry in the store holds one time, up to which everything was handed out (this is GCRA), and another one, until which the API
 // wants nothing. A worker takes a slice of the time behind the first by compare-and-set, and spends it by itself. A slice is
-// as long as one call, and twice as long as the last one where that was used up in time, so that none takes what another one needs. A time that is far ahead was written by a
-// worker whose clock is wrong, and does not count.
+// as long as one call, or twice as long as the last one if that was used up in time: so no worker takes what another one needs. A time
+// that is far ahead was written by a worker whose clock is wrong, and does not count.
 type pacer struct {
 	fleet   *Fleet
 	account string
 
 	mu      sync.Mutex
 	pace    Pace
-	changed chan struct{} // closed when what was taken before no longer counts
+	changed chan struct{} // closed when the pace changes
 
 	// What follows belongs to the one order whose turn it is. The others have no times yet, so that a hold reaches them.
 	turn                 *semaphore.Weighted
 	next, until, expires time.Time // of the slice in hand
 	size                 time.Duration
-	takenFor             chan struct{} // changed, when it was taken
 }
 
 func newPacer(f *Fleet, account string, pace Pace) *pacer {
 	return &pacer{fleet: f, account: account, turn: semaphore.NewWeighted(1), pace: pace, changed: make(chan struct{})}
 }
 
-// set changes the pace, and drop ends the slice in hand: the order that waits takes another one.
+// set changes the pace. The order that waits asks again.
 func (p *pacer) set(pace Pace) {
 	p.mu.Lock()
-	p.pace = pace
-	p.mu.Unlock()
-	p.drop()
-}
-
-func (p *pacer) drop() {
-	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.pace = pace
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
@@ -185,7 +178,7 @@ func (p *pacer) reserve(ctx context.Context, n int) (at time.Time, changed chan 
 	pace, changed := p.pace, p.changed
 	p.mu.Unlock()
 	need, now := pace.duration(n), p.fleet.clock.now()
-	isSpent, isOver := p.next.Add(need).After(p.until), now.After(p.expires) || changed != p.takenFor
+	isSpent, isOver := p.next.Add(need).After(p.until), now.After(p.expires)
 	if isSpent || isOver {
 		p.size = min(2*p.size, sliceLength)
 		if isOver { // it did not need all of it
@@ -196,7 +189,7 @@ func (p *pacer) reserve(ctx context.Context, n int) (at time.Time, changed chan 
 		if err != nil {
 			return at, nil, err
 		}
-		p.next, p.until, p.takenFor = from, from.Add(p.size), changed
+		p.next, p.until = from, from.Add(p.size)
 		p.expires = latest(p.fleet.clock.now(), p.until).Add(sliceLength)
 	}
 	at = p.next
@@ -218,9 +211,8 @@ func (p *pacer) take(ctx context.Context, pace Pace, size, need time.Duration) (
 	return from, err
 }
 
-// hold keeps all workers of the account from sending until then, as the API asked for it.
+// hold keeps all workers of the account from sending until then, as the API asked for it. Each may spend the slice that it has in hand.
 func (p *pacer) hold(ctx context.Context, until time.Time) error {
-	p.drop()
 	return p.fleet.changePace(ctx, p.account, func(used, held time.Time) (time.Time, time.Time) { return used, latest(held, until) })
 }
 

@@ -31,7 +31,8 @@ type Progress struct {
 	done, rests bool // rests: it is held, and nothing of it goes on
 }
 
-// Done reports whether all of the rollout has been ordered, it is not held, and nothing is pending, applying, waiting or missing.
+// Done reports whether all of the rollout has been ordered, it is not held, and nothing is pending, applying or waiting,
+// nor missing unless it was cancelled.
 func (p Progress) Done() bool { return p.done }
 
 // MarshalJSON writes the time left as leftSeconds.

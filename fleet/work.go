@@ -106,7 +106,7 @@ func (f *Fleet) Work(ctx context.Context, r Resolver, opts ...WorkOption) error 
 	}
 	defer end()
 	w := &worker{
-		workSettings: s, fleet: f, api: api, resolver: r, name: workerName(), holds: holds{fleet: f, known: make(map[string]*known)},
+		workSettings: s, fleet: f, api: api, resolver: r, name: workerName(), holds: holds{fleet: f, known: make(map[string]known)},
 		calls: semaphore.NewWeighted(int64(s.total)), suspects: semaphore.NewWeighted(suspectCalls),
 	}
 	return w.run(ctx)
@@ -160,7 +160,10 @@ func (w *worker) run(ctx context.Context) error {
 		if found {
 			a.pacer.set(decodePace(e.Value))
 		} else {
-			a = w.newAccount(e.Key, decodePace(e.Value))
+			a = &account{
+				name: e.Key, pacer: newPacer(w.fleet, e.Key, decodePace(e.Value)), health: health{log: w.fleet.log, account: e.Key},
+				calls: semaphore.NewWeighted(int64(w.perAccount)), freed: make(chan struct{}, 1),
+			}
 			accounts[e.Key] = a
 			loops.Go(func() { w.loop(ctx, a) })
 		}
@@ -190,13 +193,6 @@ type account struct {
 	calls  *semaphore.Weighted // in flight
 	inHand atomic.Int64
 	freed  chan struct{} // has a value when an order has left the hand
-}
-
-func (w *worker) newAccount(name string, pace Pace) *account {
-	return &account{
-		name: name, pacer: newPacer(w.fleet, name, pace), health: health{log: w.fleet.log, account: name},
-		calls: semaphore.NewWeighted(int64(w.perAccount)), freed: make(chan struct{}, 1),
-	}
 }
 
 // take takes an order of an account into the hand. It leaves it with release, which may be called again.
@@ -255,15 +251,20 @@ func (w *worker) loop(ctx context.Context, a *account) {
 				pause(ctx, time.Second)
 				break
 			}
-			id := handID{d.Entry().Key, d.Entry().Seq}
+			e := d.Entry()
+			id := handID{e.Key, e.Seq}
 			if _, has := w.inHand.LoadOrStore(id, d); has {
 				continue // it came twice
 			}
-			release := w.take(a)
+			j := &job{worker: w, account: a, release: w.take(a), entry: e, key: e.Key, order: readOrder(e)}
 			handlers.Go(func() {
 				defer w.inHand.Delete(id)
-				defer release()
-				w.handle(ctx, a, d, release)
+				defer j.release()
+				if v := j.handle(ctx); v.action == drop {
+					d.Ack() // what is lost is delivered again, and dropped again
+				} else {
+					d.GiveBack(v.wait)
+				}
 			})
 		}
 	}

@@ -537,9 +537,10 @@ func TestAccountChangesAreLogged(t *testing.T) {
 		var log safeBuffer
 		f := newFleet(memory.New().Handle(nil), settings{log: slog.New(slog.NewJSONHandler(&log, nil)), timing: defaultTiming})
 		defer f.Close() //nolint:errcheck // it is in memory
-		var status atomic.Int64
+		var status, calls atomic.Int64
 		transport := roundTripper(func(r *http.Request) (*http.Response, error) {
 			if strings.Contains(r.URL.Path, "acme") && status.Load() != http.StatusOK {
+				calls.Add(1)
 				return respond(int(status.Load()), http.Header{"Retry-After": {"60"}}, `{"error":"later"}`), nil
 			}
 			return respond(http.StatusOK, http.Header{"Content-Type": {"application/json"}}, `{"success":true}`), nil
@@ -578,7 +579,10 @@ func TestAccountChangesAreLogged(t *testing.T) {
 			status.Store(row.status)
 			began := time.Now()
 			start(t, f, fmt.Sprint("r", i), policies[i], targets)
-			time.Sleep(30 * time.Second)
+			time.Sleep(20 * time.Second)
+			before := calls.Load()
+			time.Sleep(10 * time.Second)
+			assert.LessOrEqual(t, calls.Load()-before, int64(1), "it is probed, or held")
 			var got []any
 			for _, record := range changes() {
 				got = append(got, record["msg"])
