@@ -144,10 +144,11 @@ func (s *starting) number(ctx context.Context) error {
 		if err != nil {
 			return engineError(ctx, "writing the last number", err)
 		}
-		s.entry, err = s.fleet.changeRollout(ctx, s.rollout.Name, func(e *rollout) error {
+		entry, err := s.fleet.changeRollout(ctx, s.rollout.Name, func(e *rollout) error {
 			e.Number = cmp.Or(e.Number, number)
 			return nil
 		})
+		s.entry.Number = entry.Number // whatever else has changed was not this call
 		return err
 	}
 }
