@@ -61,10 +61,7 @@ func (f *Fleet) Resume(ctx context.Context, name string) error {
 }
 
 func (f *Fleet) setHold(ctx context.Context, op, action, name string, change func(*rollout)) error {
-	if err := checkName(op, "name", name); err != nil {
-		return err
-	}
-	ctx, end, err := f.begin(ctx, op)
+	ctx, end, err := f.begin(ctx, op, checkName(op, "name", name))
 	if err != nil {
 		return err
 	}

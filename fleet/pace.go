@@ -42,13 +42,7 @@ func (p Pace) duration(requests int) time.Duration {
 // pace or a 429 asked for. The default is 20 requests per second with a burst of 5.
 func (f *Fleet) SetPace(ctx context.Context, account string, p Pace) error {
 	const op = "SetPace"
-	if err := checkName(op, "account", account); err != nil {
-		return err
-	}
-	if err := p.check(op); err != nil {
-		return err
-	}
-	ctx, end, err := f.begin(ctx, op)
+	ctx, end, err := f.begin(ctx, op, checkName(op, "account", account), p.check(op))
 	if err != nil {
 		return err
 	}

@@ -139,7 +139,7 @@ func (s *JetStream) LastSeq(ctx context.Context, t Table) (uint64, error) {
 
 // stream asks the leader of a table for its state.
 func (s *JetStream) stream(ctx context.Context, t Table) (jetstream.Stream, error) {
-	return ask(ctx, s, leader, func(ctx context.Context) (jetstream.Stream, error) { return s.js.Stream(ctx, layout[t].stream) })
+	return ask(ctx, s, changes, func(ctx context.Context) (jetstream.Stream, error) { return s.js.Stream(ctx, layout[t].stream) })
 }
 
 // Get implements [Store]. Any replica may answer.
@@ -154,7 +154,7 @@ func (s *JetStream) Newest(ctx context.Context, t Table, key string) (Entry, err
 }
 
 func (s *JetStream) get(ctx context.Context, t Table, key string, opts ...nats.JSOpt) (Entry, error) {
-	m, err := ask(ctx, s, replica, func(ctx context.Context) (*nats.RawStreamMsg, error) {
+	m, err := ask(ctx, s, entries, func(ctx context.Context) (*nats.RawStreamMsg, error) {
 		return s.reads.GetLastMsg(layout[t].stream, layout[t].subject+key, append(opts, nats.Context(ctx))...)
 	})
 	switch {
@@ -194,10 +194,12 @@ func (s *JetStream) Set(ctx context.Context, t Table, key string, value []byte) 
 	return err
 }
 
-func (s *JetStream) write(ctx context.Context, t Table, key string, value []byte, opts ...jetstream.PublishOpt) (seq uint64, repeated bool, err error) {
+func (s *JetStream) write(
+	ctx context.Context, t Table, key string, value []byte, opts ...jetstream.PublishOpt,
+) (seq uint64, repeated bool, err error) {
 	var sent atomic.Int32
 	opts = append(opts, jetstream.WithRetryAttempts(0)) // ask tries again
-	ack, err := ask(ctx, s, leader, func(ctx context.Context) (*jetstream.PubAck, error) {
+	ack, err := ask(ctx, s, changes, func(ctx context.Context) (*jetstream.PubAck, error) {
 		sent.Add(1)
 		return s.js.Publish(ctx, layout[t].subject+key, value, opts...)
 	})
@@ -217,9 +219,9 @@ func (s *JetStream) write(ctx context.Context, t Table, key string, value []byte
 type patience struct{ limit, again time.Duration }
 
 var (
-	replica = patience{5 * time.Second, 100 * time.Millisecond} // with what any server may answer
-	leader  = patience{10 * time.Second, time.Second}           // with what only a leader does: an election takes as long
-	once    = patience{5 * time.Second, 5 * time.Second}        // with what is not sent again
+	entries = patience{5 * time.Second, 100 * time.Millisecond} // of one entry that is read
+	changes = patience{10 * time.Second, time.Second}           // of writes, streams and queues: an election takes as long
+	once    = patience{5 * time.Second, 5 * time.Second}        // of what is not sent again
 )
 
 // ask does something until it is answered. A table that is missing is made again, and one without a leader is waited for.

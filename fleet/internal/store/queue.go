@@ -32,7 +32,7 @@ func queueOf(account string) string { return "apply-" + account }
 func (s *JetStream) mended(
 	ctx context.Context, account string, get func(context.Context, string) (jetstream.Consumer, error),
 ) (jetstream.Consumer, error) {
-	queue, err := ask(ctx, s, leader, func(ctx context.Context) (jetstream.Consumer, error) { return get(ctx, account) })
+	queue, err := ask(ctx, s, changes, func(ctx context.Context) (jetstream.Consumer, error) { return get(ctx, account) })
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func (s *JetStream) mended(
 	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return queue, nil // somebody else may
 	}
-	return ask(ctx, s, leader, func(ctx context.Context) (jetstream.Consumer, error) { return s.makeQueue(ctx, account) })
+	return ask(ctx, s, changes, func(ctx context.Context) (jetstream.Consumer, error) { return s.makeQueue(ctx, account) })
 }
 
 // Queue implements [Store].
