@@ -59,6 +59,7 @@ type starting struct {
 	rollout Rollout
 	call    string                 // its name, in the entry
 	created bool                   // the entry, as there was none
+	alone   bool                   // when it wrote the entry: no other call of the same name may have been under way
 	entry   rollout                // as this call wrote it
 	orders  map[string]storedOrder // that were there when the entry was
 	order   order                  // of this rollout
@@ -94,7 +95,9 @@ func (s *starting) begin(ctx context.Context) error {
 
 // enter changes the entry of an earlier call of the same name, or makes one.
 func (s *starting) enter(e *rollout) error {
-	switch s.created = e.Policy == ""; {
+	s.created = e.Policy == ""
+	s.alone = s.created || !e.isOrdering()
+	switch {
 	case s.created:
 		*e = rollout{
 			Policy: s.order.Policy, Created: s.fleet.clock.now(), By: s.fleet.actor, Canary: s.rollout.Canary, HaltAt: s.rollout.HaltAt,
@@ -174,8 +177,8 @@ func (s *starting) numbers(ctx context.Context) (own, highest uint64, err error)
 	return own, highest, nil
 }
 
-// isAlone reports whether this call has made the entry e, and nobody has changed it since.
-func (s *starting) isAlone(e rollout) bool { return s.created && e == s.entry && e.Ordering == s.call }
+// isAlone reports whether no other call of the same name can have worked on the rollout, where e is its entry now.
+func (s *starting) isAlone(e rollout) bool { return s.alone && e == s.entry }
 
 // free gives the name back, unless another call has used it.
 func (s *starting) free(ctx context.Context) {
