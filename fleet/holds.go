@@ -5,13 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"github.com/zapi-go/zapi/fleet/internal/counts"
 )
 
 // A rollout is held while Start orders it, and by a canary, a pause or a halt. The hold stands in the entry of the rollout, so it
@@ -34,7 +33,7 @@ func (r rollout) isStopped() bool { return r.Held != "" && r.Held != heldByCanar
 // reason returns why the rollout is held, for the reader.
 func (r rollout) reason() string {
 	if r.Held == heldByCanary {
-		return fmt.Sprintf("canary: %s of %s begun", thousands(min(r.Canary, max(r.Total, 1))), thousands(r.Total))
+		return fmt.Sprintf("canary: %s of %s begun", counts.Number(min(r.Canary, max(r.Total, 1))), counts.Number(r.Total))
 	}
 	return r.Held
 }
@@ -208,20 +207,5 @@ func (k known) halt() string {
 	if parked < fewestParked || float64(parked) <= cmp.Or(k.HaltAt, defaultHaltAt)*float64(k.settled) || k.isStopped() {
 		return ""
 	}
-	kinds := slices.SortedFunc(maps.Keys(k.parked), func(a, b string) int {
-		return cmp.Or(cmp.Compare(k.parked[b], k.parked[a]), cmp.Compare(a, b))
-	})
-	for i, kind := range kinds {
-		kinds[i] = fmt.Sprintf("%s %s", kind, thousands(k.parked[kind]))
-	}
-	return heldByHalt + strings.Join(kinds, ", ") + " of " + thousands(k.settled)
-}
-
-// thousands writes 12,345.
-func thousands(n int) string {
-	text := fmt.Sprint(n)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
+	return heldByHalt + counts.Kinds(k.parked) + " of " + counts.Number(k.settled)
 }

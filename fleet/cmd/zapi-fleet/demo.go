@@ -18,6 +18,7 @@ import (
 
 	"github.com/zapi-go/zapi"
 	"github.com/zapi-go/zapi/fleet"
+	"github.com/zapi-go/zapi/fleet/internal/counts"
 	"github.com/zapi-go/zapi/zapitest"
 )
 
@@ -150,7 +151,7 @@ func (n *demoNight) check() {
 		}
 	}
 	if want := len(n.creds) - n.broken; n.err == nil && inPlace != want {
-		n.err = fmt.Errorf("%s in place at the API instead of %s", number(inPlace), number(want))
+		n.err = fmt.Errorf("%s in place at the API instead of %s", counts.Number(inPlace), counts.Number(want))
 	}
-	n.sayf("all that can be applied is in place at the API: %s of %s", number(inPlace), number(len(n.creds)))
+	n.sayf("all that can be applied is in place at the API: %s of %s", counts.Number(inPlace), counts.Number(len(n.creds)))
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/zapi-go/zapi/fleet"
+	"github.com/zapi-go/zapi/fleet/internal/counts"
 )
 
 func plan(ctx context.Context, s *session) error {
@@ -31,14 +32,14 @@ func plan(ctx context.Context, s *session) error {
 	}
 	s.object(line, p)
 	s.textf("%s: %s to order, %s resumed, %s left to newer rollouts; %s of those to order have this policy already",
-		s.order.Name, number(p.ToOrder), number(p.Resumed), number(p.Newer), number(p.Same))
+		s.order.Name, counts.Number(p.ToOrder), counts.Number(p.Resumed), counts.Number(p.Newer), counts.Number(p.Same))
 	rows := []row{{"ACCOUNT", "TO ORDER", "REQUESTS", "TIME", ""}}
 	for _, a := range p.Accounts {
 		rows = append(rows, row{a.Account, a.ToOrder, a.Requests, a.Duration.Round(time.Second), ""})
 	}
 	s.table(alignRight, rows...)
 	if s.credentials != "" {
-		s.textf("%s of the targets have no credentials", number(lacking))
+		s.textf("%s of the targets have no credentials", counts.Number(lacking))
 	}
 	return nil
 }
@@ -71,9 +72,9 @@ func order(ctx context.Context, s *session) error {
 	}
 	s.object(fields{"rollout": s.order.Name}, receipt)
 	s.textf("%s: %s ordered, %s resumed, %s left to newer rollouts",
-		s.order.Name, number(receipt.Ordered), number(receipt.Resumed), number(receipt.Newer))
+		s.order.Name, counts.Number(receipt.Ordered), counts.Number(receipt.Resumed), counts.Number(receipt.Newer))
 	if s.order.Canary > 0 {
-		s.textf("the first %s are begun; look at them with watch, then go on: zapi-fleet resume -name %s", number(s.order.Canary), s.order.Name)
+		s.textf("the first %s are begun; look at them with watch, then go on: zapi-fleet resume -name %s", counts.Number(s.order.Canary), s.order.Name)
 	}
 	return nil
 }
@@ -124,7 +125,7 @@ func cancel(ctx context.Context, s *session) error {
 	}
 	back := counted("; %s already have it; to go back, start the earlier policy under a new name", p.Applied)
 	s.object(fields{"rollout": name, "cancelled": n, "applied": p.Applied})
-	s.textf("%s: %s taken back%s", name, number(n), back)
+	s.textf("%s: %s taken back%s", name, counts.Number(n), back)
 	return nil
 }
 
@@ -164,7 +165,7 @@ func retry(ctx context.Context, s *session) error {
 		hint = counted(" (parked only; %s are waiting: -waiting hurries them)", waiting)
 	}
 	s.object(fields{"rollout": s.filter.Rollout, "account": s.filter.Account, "retried": n, "waiting": waiting, "leftOut": leftOut})
-	s.textf("%s ordered again%s%s", number(n), hint, counted("; %s left out, as their rollout is cancelled", leftOut))
+	s.textf("%s ordered again%s%s", counts.Number(n), hint, counted("; %s left out, as their rollout is cancelled", leftOut))
 	return nil
 }
 

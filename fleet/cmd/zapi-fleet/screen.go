@@ -15,6 +15,8 @@ import (
 	"unicode/utf16"
 
 	"golang.org/x/term"
+
+	"github.com/zapi-go/zapi/fleet/internal/counts"
 )
 
 // screen is where commands show what they do. It is safe for concurrent use.
@@ -114,7 +116,7 @@ func (s *screen) table(align uint, rows ...row) {
 func cell(value any) string {
 	switch v := value.(type) {
 	case int:
-		return number(v)
+		return counts.Number(v)
 	case time.Time:
 		return when(v)
 	}
@@ -129,21 +131,12 @@ func when(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// number writes 12,345.
-func number(n int) string {
-	text := strconv.Itoa(n)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
-}
-
 // counted formats a number of instances. It is empty for none.
 func counted(format string, n int) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf(format, number(n))
+	return fmt.Sprintf(format, counts.Number(n))
 }
 
 var unquote = strings.NewReplacer(`\"`, `"`, `\\`, `\`)

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/zapi-go/zapi/fleet"
+	"github.com/zapi-go/zapi/fleet/internal/counts"
 )
 
 // engineFlags are the flags of all commands that need an engine.
@@ -159,7 +160,7 @@ func exists[T any](what, name string, all iter.Seq2[T, error], nameOf func(T) st
 		}
 	}
 	if len(names) > 10 {
-		names = append(names[:10], fmt.Sprintf("and %s more", number(len(names)-10)))
+		names = append(names[:10], fmt.Sprintf("and %s more", counts.Number(len(names)-10)))
 	}
 	return fmt.Errorf("no %s %q; there are %s", what, name, cmp.Or(strings.Join(names, ", "), "none"))
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/zapi-go/zapi/fleet"
+	"github.com/zapi-go/zapi/fleet/internal/counts"
 )
 
 // list prints what a sequence yields: each as a row of a table, or with -json as an object.
@@ -98,7 +98,7 @@ func describe(ctx context.Context, s *session) error {
 			row{"outcome:", outcome},
 			row{"state:", state(r)},
 			row{"counts:", fmt.Sprintf("%s in all, %s pending, %s applying, %s waiting, %s",
-				number(p.Total), number(p.Pending), number(p.Applying), number(p.Waiting), ended(p))})
+				counts.Number(p.Total), counts.Number(p.Pending), counts.Number(p.Applying), counts.Number(p.Waiting), ended(p))})
 		policy, err := yaml.Marshal(map[string]any{"policy": r.Policy})
 		if err != nil {
 			return err
@@ -172,7 +172,7 @@ func (s *session) counts(ctx context.Context) error {
 			line[string(state)] = states[account][state]
 		}
 		s.object(line)
-		rows = append(rows, append(cells, reasons(kinds[account])))
+		rows = append(rows, append(cells, counts.Kinds(kinds[account])))
 	}
 	s.table(alignRight, rows...)
 	return nil
@@ -184,15 +184,4 @@ func reason(i fleet.Status) string {
 		return i.Kind
 	}
 	return i.Kind + ": " + i.Error
-}
-
-// reasons are kinds of failures, the most frequent first.
-func reasons(kinds map[string]int) string {
-	sorted := slices.SortedFunc(maps.Keys(kinds), func(a, b string) int {
-		return cmp.Or(cmp.Compare(kinds[b], kinds[a]), cmp.Compare(a, b))
-	})
-	for i, kind := range sorted {
-		sorted[i] = kind + " " + number(kinds[kind])
-	}
-	return strings.Join(sorted, ", ")
 }

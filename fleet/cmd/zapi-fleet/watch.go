@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/zapi-go/zapi/fleet"
+	"github.com/zapi-go/zapi/fleet/internal/counts"
 )
 
 func watch(ctx context.Context, s *session) error {
@@ -163,7 +164,7 @@ func (w *watcher) explain(ctx context.Context) {
 		}
 	}
 	if len(kinds) > 0 {
-		w.waits, w.until = reasons(kinds), until
+		w.waits, w.until = counts.Kinds(kinds), until
 	}
 }
 
@@ -178,7 +179,7 @@ func (w *watcher) remarks(p fleet.Progress) (all []string) {
 	case p.Workers == 1:
 		all = append(all, "1 worker")
 	case p.Workers > 0:
-		all = append(all, number(p.Workers)+" workers")
+		all = append(all, counts.Number(p.Workers)+" workers")
 	case w.worked.IsZero() && time.Since(w.began) < unseenFor:
 	case w.worked.IsZero():
 		all = append(all, "no worker yet")
@@ -204,9 +205,9 @@ func (w *watcher) conclude(ctx context.Context, err error) error {
 	case err != nil && !timedOut && !errors.Is(err, errStill):
 		return err
 	case code == exitWrong:
-		text = fmt.Sprintf("still ordering: %s so far; start it again to go on", number(p.Total))
+		text = fmt.Sprintf("still ordering: %s so far; start it again to go on", counts.Number(p.Total))
 	case timedOut:
-		code, text = exitInterrupted, fmt.Sprintf("not done in time: %s left", number(p.Pending+p.Applying+p.Waiting))
+		code, text = exitInterrupted, fmt.Sprintf("not done in time: %s left", counts.Number(p.Pending+p.Applying+p.Waiting))
 	case code == exitHeld:
 		text = fmt.Sprintf("held: %s; to go on: zapi-fleet resume -name %s", strings.TrimPrefix(p.Held, "held: "), name)
 		w.object(fields{"rollout": name, "outcome": code.outcome()}, p)
@@ -224,7 +225,7 @@ func (w *watcher) conclude(ctx context.Context, err error) error {
 func ended(p fleet.Progress) string {
 	parts := []string{
 		counted("%s taken back", p.Cancelled), counted("%s parked", p.Parked), counted("%s missing: start it again", p.Missing),
-		counted("%s superseded", p.Superseded), number(p.Applied) + " applied",
+		counted("%s superseded", p.Superseded), counts.Number(p.Applied) + " applied",
 	}
 	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), ", ")
 }
@@ -237,13 +238,13 @@ func progressLine(name string, p fleet.Progress, remarks []string, columns int) 
 	}
 	line := fmt.Sprintf("%s  %d %%", name, int(share*100))
 	parts := []string{
-		number(p.Applied+p.Parked+p.Superseded+p.Cancelled) + " of " + number(p.Total),
+		counts.Number(p.Applied+p.Parked+p.Superseded+p.Cancelled) + " of " + counts.Number(p.Total),
 		p.Held, counted("parked %s", p.Parked), counted("cancelled %s", p.Cancelled), counted("missing %s", p.Missing),
 		counted("waiting %s", p.Waiting), counted("applying %s", p.Applying), counted("superseded %s", p.Superseded),
 		counted("%s/s", int(math.Round(p.PerSecond))),
 	}
 	if p.Ordering {
-		line = fmt.Sprintf("%s  ordering: %s so far", name, number(p.Total))
+		line = fmt.Sprintf("%s  ordering: %s so far", name, counts.Number(p.Total))
 		parts[0], parts[1] = "", ""
 	}
 	if p.Left > 0 {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/zapi-go/zapi"
 	"github.com/zapi-go/zapi/fleet"
+	"github.com/zapi-go/zapi/fleet/internal/counts"
 )
 
 // lookEvery is how soon a change of the credentials is noticed.
@@ -41,7 +42,7 @@ func work(ctx context.Context, s *session) error {
 	s.options, s.changed = []fleet.Option{fleet.WithLogger(slog.New(r))}, r.engineChanged
 	return withEngine(func(ctx context.Context, s *session) error {
 		engineUp.Set(1)
-		s.sayf("working for %s instances; interrupt to end", number(len(*creds.creds.Load())))
+		s.sayf("working for %s instances; interrupt to end", counts.Number(len(*creds.creds.Load())))
 		reporting, stop := context.WithCancel(ctx)
 		defer stop()
 		go func() {
@@ -54,7 +55,7 @@ func work(ctx context.Context, s *session) error {
 				if changed, err := creds.read(); err != nil {
 					s.sayf("%s; going on with the credentials that were read before", oneLine(err))
 				} else if changed {
-					s.sayf("credentials read again: %s instances", number(len(*creds.creds.Load())))
+					s.sayf("credentials read again: %s instances", counts.Number(len(*creds.creds.Load())))
 				}
 			}
 		}()
@@ -145,9 +146,9 @@ func (r *reporter) summary() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	text := fmt.Sprintf("%s applied, %s parked, %s tried again",
-		number(r.settled[fleet.Applied]), number(r.settled[fleet.Parked]), number(r.settled[fleet.Waiting]))
+		counts.Number(r.settled[fleet.Applied]), counts.Number(r.settled[fleet.Parked]), counts.Number(r.settled[fleet.Waiting]))
 	if len(r.kinds) > 0 {
-		text += " (" + reasons(r.kinds) + ")"
+		text += " (" + counts.Kinds(r.kinds) + ")"
 	}
 	return text
 }
