@@ -12,18 +12,18 @@ import (
 )
 
 func plan(ctx context.Context, s *session) error {
-	s.order.Name = s.filter.Rollout
-	p, err := s.fleet.Plan(ctx, s.order)
+	s.rollout.Name = s.filter.Rollout
+	p, err := s.fleet.Plan(ctx, s.rollout)
 	if err != nil {
 		return err
 	}
-	line, lacking := fields{"rollout": s.order.Name}, 0
+	line, lacking := fields{"rollout": s.rollout.Name}, 0
 	if s.credentials != "" {
 		creds, err := readCredentials(s.credentials)
 		if err != nil {
 			return err
 		}
-		for target := range s.order.Targets {
+		for target := range s.rollout.Targets {
 			if _, ok := creds[target.Instance]; !ok {
 				lacking++
 			}
@@ -32,7 +32,7 @@ func plan(ctx context.Context, s *session) error {
 	}
 	s.object(line, p)
 	s.textf("%s: %s to order, %s resumed, %s left to newer rollouts; %s of those to order have this policy already",
-		s.order.Name, counts.Number(p.ToOrder), counts.Number(p.Resumed), counts.Number(p.Newer), counts.Number(p.Same))
+		s.rollout.Name, counts.Number(p.ToOrder), counts.Number(p.Resumed), counts.Number(p.Newer), counts.Number(p.Same))
 	rows := []row{{"ACCOUNT", "TO ORDER", "REQUESTS", "TIME", ""}}
 	for _, a := range p.Accounts {
 		rows = append(rows, row{a.Account, a.ToOrder, a.Requests, a.Duration.Round(time.Second), ""})
@@ -56,7 +56,7 @@ func start(ctx context.Context, s *session) error {
 
 func order(ctx context.Context, s *session) error {
 	paced := make(map[string]bool)
-	for target := range s.order.Targets {
+	for target := range s.rollout.Targets {
 		if s.rate == 0 || paced[target.Account] {
 			continue
 		}
@@ -65,16 +65,16 @@ func order(ctx context.Context, s *session) error {
 			return err
 		}
 	}
-	s.order.Name = s.filter.Rollout
-	receipt, err := s.fleet.Start(ctx, s.order)
+	s.rollout.Name = s.filter.Rollout
+	receipt, err := s.fleet.Start(ctx, s.rollout)
 	if err != nil {
 		return err
 	}
-	s.object(fields{"rollout": s.order.Name}, receipt)
+	s.object(fields{"rollout": s.rollout.Name}, receipt)
 	s.textf("%s: %s ordered, %s resumed, %s left to newer rollouts",
-		s.order.Name, counts.Number(receipt.Ordered), counts.Number(receipt.Resumed), counts.Number(receipt.Newer))
-	if s.order.Canary > 0 {
-		s.textf("the first %s are begun; look at them with watch, then go on: zapi-fleet resume -name %s", counts.Number(s.order.Canary), s.order.Name)
+		s.rollout.Name, counts.Number(receipt.Ordered), counts.Number(receipt.Resumed), counts.Number(receipt.Newer))
+	if s.rollout.Canary > 0 {
+		s.textf("the first %s are begun; look at them with watch, then go on: zapi-fleet resume -name %s", counts.Number(s.rollout.Canary), s.rollout.Name)
 	}
 	return nil
 }

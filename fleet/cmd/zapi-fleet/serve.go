@@ -64,8 +64,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// writer returns a probe that calls writes. Its first error stays: the engine answers no orders any more when it has failed to write
-// one, also when there is room again, until it is started anew.
+// writer returns a probe that calls writes. Its first error stays: an engine that has once failed to write accepts nothing more until
+// it is started again, even when there is room.
 func writer(dir string) func() error {
 	var failed error
 	return func() error {

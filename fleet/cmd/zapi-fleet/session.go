@@ -6,9 +6,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"iter"
 	"os"
 	"os/user"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +31,7 @@ type session struct {
 	// What a command sets before it opens the engine.
 	creates bool           // the folder
 	options []fleet.Option // of the fleet
-	changed func(up bool)  // called when a server goes away or comes back
+	changed func(up bool)  // called when a server goes away or comes back; nil for nothing
 
 	dir, url, creds, ca, as, listen                  string
 	replicas, burst, calls, callsPerAccount, workers int
@@ -39,14 +39,13 @@ type session struct {
 
 	filter                                  fleet.Filter // what it is about; Rollout is -name
 	instance, credentials, baseURL, metrics string
-	order                                   fleet.Rollout
+	rollout                                 fleet.Rollout
 	rate                                    float64
 	timeout                                 time.Duration
 }
 
 // flags are those of all commands.
 func (s *session) flags() *flag.FlagSet {
-	s.changed = func(bool) {}
 	flags := flag.NewFlagSet("", flag.ContinueOnError)
 	flags.BoolVar(&s.json, "json", s.json, "print one JSON object a line")
 
@@ -68,12 +67,12 @@ func (s *session) flags() *flag.FlagSet {
 	flags.BoolVar(&s.waiting, "waiting", false, "hurry those that wait, instead of those that are parked")
 	flags.DurationVar(&s.timeout, "timeout", 0, "how `long` to watch (default until it is done or held)")
 
-	parsedVar(flags, &s.order.Policy, "policy", "`file` with the policy, YAML or JSON", readPolicy)
-	parsedVar(flags, &s.order.Targets, "targets", "`file` with the columns account and instance, CSV", readTargets)
+	parsedVar(flags, &s.rollout.Policy, "policy", "`file` with the policy, YAML or JSON", readPolicy)
+	parsedVar(flags, &s.rollout.Targets, "targets", "`file` with the columns account and instance, CSV", readTargets)
 	flags.StringVar(&s.credentials, "credentials", "",
 		"`file` with the columns instance, token and clientToken, CSV: plan counts the targets that it lacks, work reads it again when it changes")
-	flags.IntVar(&s.order.Canary, "canary", 0, "begin with the first `N` targets, and hold the rest until resume")
-	parsedVar(flags, &s.order.HaltAt, "halt", "hold it when a larger `share` of what is settled was parked, such as 5%, or off (default 5%)", parseShare)
+	flags.IntVar(&s.rollout.Canary, "canary", 0, "begin with the first `N` targets, and hold the rest until resume")
+	parsedVar(flags, &s.rollout.HaltAt, "halt", "hold it when a larger `share` of what is settled was parked, such as 5%, or off (default 5%)", parseShare)
 	flags.Float64Var(&s.rate, "pace", 0, "requests per second for each account of the file (default 20, or as it is)")
 	flags.Float64Var(&s.rate, "rate", 0, "requests per second")
 	flags.IntVar(&s.burst, "burst", defaultBurst, "requests that may go at once after a rest")
@@ -127,33 +126,45 @@ func withEngine(do action) action {
 
 // check returns an error if an account, an instance or a kind was named that does not exist.
 func (s *session) check(ctx context.Context) error {
-	all := s.fleet.Statuses(ctx, fleet.Filter{})
+	if s.filter.Account == "" && s.instance == "" && s.filter.Kind == "" {
+		return nil
+	}
+	var accounts, instances, kinds []string
+	for i, err := range s.fleet.Statuses(ctx, fleet.Filter{}) {
+		if err != nil {
+			return err
+		}
+		accounts, instances, kinds = append(accounts, i.Account), append(instances, i.Instance), append(kinds, i.Kind)
+	}
 	return cmp.Or(
-		exists("account", s.filter.Account, all, func(i fleet.Status) string { return i.Account }),
-		exists("instance", s.instance, all, func(i fleet.Status) string { return i.Instance }),
-		exists("kind", s.filter.Kind, all, func(i fleet.Status) string { return i.Kind }),
+		exists("account", s.filter.Account, accounts),
+		exists("instance", s.instance, instances),
+		exists("kind", s.filter.Kind, kinds),
 	)
 }
 
 func (s *session) checkRollout(ctx context.Context) error {
-	return exists("such rollout:", s.filter.Rollout, s.fleet.Rollouts(ctx), func(r fleet.RolloutInfo) string { return r.Name })
+	if s.filter.Rollout == "" {
+		return nil
+	}
+	var names []string
+	for r, err := range s.fleet.Rollouts(ctx) {
+		if err != nil {
+			return err
+		}
+		names = append(names, r.Name)
+	}
+	return exists("such rollout:", s.filter.Rollout, names)
 }
 
 // exists returns an error that lists up to ten of all if a name was given and is not among them.
-func exists[T any](what, name string, all iter.Seq2[T, error], nameOf func(T) string) error {
-	if name == "" {
+func exists(what, name string, all []string) error {
+	if name == "" || slices.Contains(all, name) {
 		return nil
 	}
 	var names []string
 	known := map[string]bool{"": true}
-	for item, err := range all {
-		if err != nil {
-			return err
-		}
-		found := nameOf(item)
-		if found == name {
-			return nil
-		}
+	for _, found := range all {
 		if !known[found] {
 			known[found] = true
 			names = append(names, found)
@@ -195,14 +206,15 @@ func (s *session) open(ctx context.Context) (*fleet.Fleet, error) {
 
 // connection returns how to connect to -url.
 func (s *session) connection() []nats.Option {
-	options := []nats.Option{
-		nats.Token(os.Getenv(tokenVariable)),
-		nats.ReconnectHandler(func(*nats.Conn) { s.changed(true) }),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil { // else the program has closed the connection, which is no news
-				s.changed(false)
-			}
-		}),
+	options := []nats.Option{nats.Token(os.Getenv(tokenVariable))}
+	if s.changed != nil {
+		options = append(options,
+			nats.ReconnectHandler(func(*nats.Conn) { s.changed(true) }),
+			nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+				if err != nil { // else the program has closed the connection, which is no news
+					s.changed(false)
+				}
+			}))
 	}
 	if s.creds != "" {
 		options = append(options, nats.UserCredentials(s.creds))
