@@ -3,12 +3,15 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"io"
+	"log/slog"
 	"math"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -17,6 +20,7 @@ import (
 
 	"github.com/zapi-go/zapi"
 	"github.com/zapi-go/zapi/fleet/internal/store"
+	"github.com/zapi-go/zapi/zapitest"
 )
 
 func someTargets(n int) []Target {
@@ -305,36 +309,41 @@ func TestCancelWhileStarting(t *testing.T) {
 // A rollout that is cancelled while an older apply is under way does not open the way for a third one.
 func TestCancelKeepsTheFence(t *testing.T) {
 	t.Parallel()
-	onEachEngine(t, func(t *testing.T, f *Fleet) {
-		api := newAPI(t, map[string]int{"acme": 1})
-		fullSpeed(t, f, api.targets)
+	synctest.Test(t, func(t *testing.T) {
+		target := Target{"acme", "I1"}
 		entered, proceed := make(chan struct{}), make(chan struct{})
-		var first atomic.Bool
-		api.before = func(string, string) (*reply, error) {
-			if first.CompareAndSwap(false, true) {
+		var mu sync.Mutex
+		var requests []zapitest.Request
+		f, stop := workInMemory(t, slog.New(slog.DiscardHandler), func(r *http.Request) (*http.Response, error) {
+			body, err := io.ReadAll(r.Body)
+			assert.NoError(t, err)
+			mu.Lock()
+			requests = append(requests, zapitest.Request{InstanceID: target.Instance, StatusCode: http.StatusOK, Body: body})
+			isFirst := len(requests) == 1
+			mu.Unlock()
+			if isFirst {
 				close(entered)
 				<-proceed
 			}
-			return nil, nil
-		}
-		const claim = 5 * time.Second
-		work(t, f, api, WithApplyTimeout(claim))
-		begun := time.Now()
-		start(t, f, "a", policies[0], api.targets)
+			return respond(http.StatusOK, http.Header{"Content-Type": {"application/json"}}, `{"success":true}`), nil
+		}, WithApplyTimeout(5*time.Second))
+		defer stop()
+		start(t, f, "a", policies[0], []Target{target})
 		<-entered
-		start(t, f, "b", policies[1], api.targets)
+		start(t, f, "b", policies[1], []Target{target})
 		n, err := f.Cancel(t.Context(), "b")
 		require.NoError(t, err)
-		start(t, f, "c", policies[2], api.targets)
+		assert.Equal(t, 1, n)
+		start(t, f, "c", policies[2], []Target{target})
 		time.Sleep(700 * time.Millisecond) // longer than a fence is rechecked
-		calls := api.calls.Load()
-		if time.Since(begun) < claim { // or the machine is too busy to tell
-			assert.Equal(t, 1, n)
-			assert.EqualValues(t, 1, calls)
-		}
+		mu.Lock()
+		assert.Len(t, requests, 1)
+		mu.Unlock()
 		close(proceed)
 		assert.Equal(t, 1, finish(t, f, "c").Applied)
-		newestWins(t, api.Requests(), api.targets, 2)
+		mu.Lock()
+		defer mu.Unlock()
+		newestWins(t, requests, []Target{target}, 2)
 	})
 }
 

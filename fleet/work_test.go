@@ -530,13 +530,26 @@ func (anyResolver) Credentials(_ context.Context, t Target) (zapi.Credentials, e
 	return zapi.Credentials{InstanceID: t.Instance, Token: "T" + t.Account, ClientToken: "F" + t.Instance}, nil
 }
 
+// workInMemory runs a worker, in the bubble of a test, with a store in memory and requests that go to transport.
+func workInMemory(t *testing.T, log *slog.Logger, transport roundTripper, opts ...WorkOption) (f *Fleet, stop func()) {
+	t.Helper()
+	f = newFleet(memory.New().Handle(nil), settings{log: log, timing: defaultTiming})
+	ctx, cancel := context.WithCancel(t.Context())
+	worked := make(chan error)
+	opts = append(opts, WithClient(zapi.WithBaseURL("https://api.example"), zapi.WithTransport(transport)))
+	go func() { worked <- f.Work(ctx, anyResolver{}, opts...) }()
+	return f, func() {
+		cancel()
+		assert.NoError(t, <-worked)
+		assert.NoError(t, f.Close())
+	}
+}
+
 // The logger hears once when an account is away, back and held, and nothing of an account that is well.
 func TestAccountChangesAreLogged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var log safeBuffer
-		f := newFleet(memory.New().Handle(nil), settings{log: slog.New(slog.NewJSONHandler(&log, nil)), timing: defaultTiming})
-		defer f.Close() //nolint:errcheck // it is in memory
 		var status, calls atomic.Int64
 		transport := roundTripper(func(r *http.Request) (*http.Response, error) {
 			if strings.Contains(r.URL.Path, "acme") && status.Load() != http.StatusOK {
@@ -545,11 +558,8 @@ func TestAccountChangesAreLogged(t *testing.T) {
 			}
 			return respond(http.StatusOK, http.Header{"Content-Type": {"application/json"}}, `{"success":true}`), nil
 		})
-		ctx, cancel := context.WithCancel(t.Context())
-		worked := make(chan error)
-		go func() {
-			worked <- f.Work(ctx, anyResolver{}, WithClient(zapi.WithBaseURL("https://api.example"), zapi.WithTransport(transport)))
-		}()
+		f, stop := workInMemory(t, slog.New(slog.NewJSONHandler(&log, nil)), transport)
+		defer stop()
 		targets := []Target{{"globex", "a"}, {"globex", "b"}}
 		for i := range 40 {
 			targets = append(targets, Target{"acme", fmt.Sprint("I", i)})
@@ -596,7 +606,5 @@ func TestAccountChangesAreLogged(t *testing.T) {
 		}
 		time.Sleep(2 * time.Minute)
 		assert.Equal(t, 42, finish(t, f, "r3").Applied)
-		cancel()
-		assert.NoError(t, <-worked)
 	})
 }
