@@ -139,7 +139,7 @@ func readCSV(path string, columns []string, add func(row []string) error) error 
 	for i, column := range columns {
 		positions[i] = slices.IndexFunc(header, func(name string) bool { return strings.TrimSpace(name) == column })
 		if positions[i] < 0 {
-			return fmt.Errorf("the first line must name the columns %s", strings.Join(columns, ", "))
+			return fmt.Errorf("the first line must name the columns %s, in UTF-8 and separated by commas", strings.Join(columns, ", "))
 		}
 	}
 	for rows := 0; ; rows++ {

@@ -98,6 +98,7 @@ func TestOneLineAndExitCode2(t *testing.T) {
 		{"start -name r -policy missing -targets " + targets + " -dir " + dir, "-policy: open missing"},
 		{"start -name r -policy " + targets + " -targets " + targets + " -dir " + dir, "must be a"},
 		{"start -name r -policy " + policy + " -targets " + policy + " -dir " + dir, "the first line must name the columns account, instance"},
+		{"start -name r -policy " + policy + " -targets " + write(t, "a.csv", "account;instance\na;b\n") + " -dir " + dir, "in UTF-8 and separated by commas"},
 		{"start -name r -policy " + policy + " -targets " + write(t, "a.csv", "account,instance\n") + " -dir " + dir, "has no rows"},
 		{"start -name r -policy " + policy + " -targets " + write(t, "a.csv", "account,instance\na,b,c\n") + " -dir " + dir, "wrong number of fields"},
 		{"start -name r -policy " + policy + " -targets " + write(t, "a.csv", "account,instance\na,*\n") + " -dir " + dir, "record on line 2: account and instance must be"},
@@ -124,6 +125,16 @@ func TestOneLineAndExitCode2(t *testing.T) {
 			assert.NotContains(t, stderr.String(), "1111")
 		})
 	}
+}
+
+// No more can be begun than there are.
+func TestCanaryOfAll(t *testing.T) {
+	t.Parallel()
+	policy, targets := write(t, "policy.yaml", "photo: {visibility: CONTACTS}\n"), write(t, "targets.csv", "account,instance\nacme,I1\nacme,I2\n")
+	var out, errs bytes.Buffer
+	code := run(t.Context(), []string{"start", "-name", "r", "-canary", "5", "-policy", policy, "-targets", targets, "-dir", t.TempDir()}, &out, &errs)
+	assert.Zero(t, code, "%s", &errs)
+	assert.Contains(t, out.String(), "the first 2 are begun;")
 }
 
 func TestVersion(t *testing.T) {

@@ -74,7 +74,8 @@ func order(ctx context.Context, s *session) error {
 	s.textf("%s: %s ordered, %s resumed, %s left to newer rollouts",
 		s.rollout.Name, counts.Number(receipt.Ordered), counts.Number(receipt.Resumed), counts.Number(receipt.Newer))
 	if s.rollout.Canary > 0 {
-		s.textf("the first %s are begun; look at them with watch, then go on: zapi-fleet resume -name %s", counts.Number(s.rollout.Canary), s.rollout.Name)
+		begun := min(s.rollout.Canary, receipt.Ordered+receipt.Resumed+receipt.Newer)
+		s.textf("the first %s are begun; look at them with watch, then go on: zapi-fleet resume -name %s", counts.Number(begun), s.rollout.Name)
 	}
 	return nil
 }
