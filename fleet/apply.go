@@ -126,7 +126,7 @@ func (j *job) run(ctx context.Context, isSuspect bool) verdict {
 }
 
 // attempt waits for the pace and for a free call, claims the order and makes its calls. It returns the outcome, or a delay without a
-// claim. An order that workers have ended with has calls of its own, and holds none of the others' while it waits for one.
+// claim. An order during which workers have died has calls of its own, and holds none of the others' while it waits for one.
 //
 // While the order waits, the rollout may be held or cancelled, and the API may go away.
 func (j *job) attempt(ctx context.Context, policy zapi.Policy, isSuspect bool) (outcome status, v verdict) {
@@ -239,7 +239,7 @@ func (j *job) write(ctx context.Context, outcome status) verdict {
 		switch {
 		case err == nil, isConflict(err) && !j.isOvertaken(ctx, outcome):
 			return j.written(outcome)
-		case isConflict(err): // another worker has it in hand, which must not be given another time
+		case isConflict(err): // another worker has it in hand; given back soon, it would be handed out twice
 			return verdict{delay, j.worker.fleet.timing.ackWait}
 		case j.worker.fleet.clock.now().After(j.status.Fence) || ctx.Err() != nil && attempt > 3: // the claim keeps newer orders waiting
 			return j.failed(ctx, "cannot write an outcome", err, j.worker.fleet.timing.ackWait)

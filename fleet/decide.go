@@ -35,8 +35,8 @@ const (
 // the store is asked before anything is dropped, or claimed, unless it has said already that the order isNewest.
 //
 // The fence of another order's claim is the time up to which its requests may still be sent. If this order began before, a late
-// request of the older policy could arrive behind its own. The outcome lifts the fence, so that usually nobody waits for it. What this
-// order waits for, and the workers that died of it, come last, as they presume all that.
+// request of the older policy could arrive behind its own. The outcome lifts the fence, so that usually nobody waits for it. Only
+// then does it matter what this order itself waits for, and whether workers have died of it.
 func decide(s status, o order, seq uint64, isNewest bool, now time.Time) verdict {
 	own := s.names(o, seq)
 	switch {
@@ -54,8 +54,8 @@ func decide(s status, o order, seq uint64, isNewest bool, now time.Time) verdict
 	return verdict{action: claim}
 }
 
-// above returns a status of an order above that of whatever order was there. Its fence stays, as an apply may be under way, and so does
-// what was last applied.
+// above returns the status of an order that replaces s, of whatever order that is. The fence stays, as an apply may be under way, and
+// so does what was last applied.
 func (s status) above(o order, seq uint64, state State, now time.Time) status {
 	return status{
 		Version: format, Seq: seq, Rollout: o.Rollout, Number: o.Number, Policy: o.Policy, State: state, At: now, Fence: s.Fence, Last: s.last(),

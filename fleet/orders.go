@@ -213,9 +213,9 @@ func (s *starting) orderAll(ctx context.Context) error {
 	return cmp.Or(err, group.Wait())
 }
 
-// finds returns what is to be done with a target that has an order: one that cannot be read is replaced, unless it is of a later
-// release, which knows what it wants.
-func (s *starting) finds(found storedOrder) (one Receipt) {
+// receiptOf returns how a target counts whose order is found. One that cannot be read is replaced, unless it is of a later release,
+// which knows what it wants.
+func (s *starting) receiptOf(found storedOrder) (one Receipt) {
 	switch {
 	case errors.Is(found.err, errLater), found.newer(s.order):
 		one.Newer = 1
@@ -234,7 +234,7 @@ func (s *starting) orderOne(ctx context.Context, key string, canary bool) error 
 	o.Canary = canary
 	found := s.orders[key]
 	for start := time.Now(); ; pause(ctx, 100*time.Millisecond) {
-		one := s.finds(found)
+		one := s.receiptOf(found)
 		if one.Ordered == 0 {
 			if found.err != nil {
 				s.fleet.log.WarnContext(ctx, "an order is left as it is", "key", key, "error", found.err)

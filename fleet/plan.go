@@ -69,7 +69,7 @@ func (f *Fleet) Plan(ctx context.Context, r Rollout) (Plan, error) {
 	same := 0
 	toOrder := make(map[string]int) // by account
 	if err := r.eachTarget(ctx, op, func(t Target) error {
-		one := s.finds(s.orders[t.key()])
+		one := s.receiptOf(s.orders[t.key()])
 		all.add(one)
 		toOrder[t.Account] += one.Ordered
 		if last := statuses[t.key()].last(); one.Ordered > 0 && last != nil && last.Policy == policy {

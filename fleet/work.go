@@ -44,7 +44,7 @@ func WithClient(opts ...zapi.Option) WorkOption {
 }
 
 // WithCalls bounds the calls in flight of this worker, per account and in all. The default is 16 and 64. Two more may be in flight
-// for orders that workers have ended with.
+// for orders during which workers have died before.
 func WithCalls(perAccount, total int) WorkOption {
 	return func(s *workSettings) error {
 		if perAccount < 1 || perAccount > total || total > 5_000 {
@@ -132,7 +132,7 @@ type worker struct {
 	holds     holds
 	policies  sync.Map            // key to zapi.Policy
 	calls     *semaphore.Weighted // in flight
-	suspects  *semaphore.Weighted // calls for orders that may end workers, few at a time, so that they take no others with them
+	suspects  *semaphore.Weighted // calls for orders that may crash a worker: few at a time, so that few others are lost with them
 	inHand    sync.Map            // the store.Delivery of each order, by handID
 	elsewhere sync.Map            // key to when the resolver did not know it
 	busy      atomic.Int64        // accounts with orders in hand
