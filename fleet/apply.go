@@ -158,11 +158,11 @@ func (j *job) attempt(ctx context.Context, policy zapi.Policy, isSuspect bool) (
 	if ctx.Err() != nil {
 		return status{}, verdict{action: delay} // another worker takes it
 	}
-	r, err := w.holds.of(ctx, j.order.order)
+	w.fleet.clock.check(ctx)                 // the fence must not be too early; it may take seconds
+	r, err := w.holds.of(ctx, j.order.order) // last, as what it knows is a second old at most
 	if err != nil || !r.Cancelled.IsZero() || r.holds(j.order.order) || !probe && health.isAway() {
 		return status{}, w.soon()
 	}
-	w.fleet.clock.check(ctx) // the fence must not be too early
 	now, began := w.fleet.clock.now(), time.Now()
 	fence := j.status.Fence
 	next := claimed(j.status.status, j.order.order, j.order.seq, w.name, now, now.Add(w.applyTimeout+w.fleet.timing.grace))
