@@ -357,36 +357,10 @@ func TestReadOrder(t *testing.T) {
 	}
 	o := readOrder(store.Entry{Seq: 7, Value: []byte(`{"v":1,"r":"r","n":3,"p":"p"}`)})
 	require.NoError(t, o.err, "as an earlier release wrote it")
-	_, known := o.replaced(2)
-	assert.False(t, known)
-}
-
-// An order remembers the last rollouts that it has replaced.
-func TestReplaced(t *testing.T) {
-	t.Parallel()
-	o := storedOrder{}
-	for n := range uint64(12) {
-		next := order{Version: format, Rollout: "r", Number: n + 1, Policy: "p"}.over(o)
-		o = readOrder(store.Entry{Seq: n + 1, Value: encode(next)})
-		require.NoError(t, o.err)
-	}
-	assert.Equal(t, []uint64{11, 10, 9, 8, 7, 6, 5, 4}, o.Replaced)
-	for _, row := range []struct {
-		number     uint64
-		yes, known bool
-	}{{11, true, true}, {4, true, true}, {3, false, false}, {5, true, true}, {12, false, true}} {
-		yes, known := o.replaced(row.number)
-		assert.Equal(t, [2]bool{row.yes, row.known}, [2]bool{yes, known}, "%d", row.number)
-	}
-	damaged := order{Number: 13}.over(storedOrder{seq: 1, err: errors.New("damaged")})
-	assert.Nil(t, damaged.Replaced, "nobody knows what that one was")
-	old := order{Number: 13}.over(storedOrder{seq: 1, order: order{Number: 12}})
-	assert.Nil(t, old.Replaced, "an earlier release did not say")
-	assert.Equal(t, []uint64{}, order{Number: 13}.over(storedOrder{}).Replaced)
 }
 
 func FuzzOrder(f *testing.F) {
-	f.Add(encode(order{Version: format, Rollout: "2026-11", Number: 17, Policy: "9f86d0", Replaced: []uint64{3}}))
+	f.Add(encode(order{Version: format, Rollout: "2026-11", Number: 17, Policy: "9f86d0"}))
 	f.Add([]byte(`{"v":2,"r":"r","n":1,"p":"p"}`))
 	f.Add([]byte(`{"v":1}`))
 	f.Add([]byte(`null`))

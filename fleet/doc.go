@@ -58,6 +58,7 @@ package fleet
 // How an order flows through the files:
 //
 //	rollout.go   targets, rollouts and their entries
+//	targets.go   for which instances a rollout was started
 //	orders.go    Start writes orders, each with the sequence that it expects to replace
 //	holds.go     Pause, Resume, canary, halt: what keeps a rollout from being begun
 //	cancel.go    Cancel takes orders back, Retry writes them again

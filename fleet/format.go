@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/zapi-go/zapi/fleet/internal/store"
@@ -22,13 +21,7 @@ type order struct {
 	Number  uint64 `json:"n"` // of the rollout; the higher one was begun later
 	Policy  string `json:"p"` // its key: 128 bits of the SHA-256 of its JSON
 	Canary  bool   `json:"c,omitempty"`
-	// Replaced are the numbers of the last rollouts whose orders this one has replaced, latest first. It proves that those were
-	// superseded here. An order that does not know them, as an earlier release wrote it, has null.
-	Replaced []uint64 `json:"x"`
 }
-
-// mostReplaced bounds what an order remembers.
-const mostReplaced = 8
 
 // newer reports whether o is of a rollout that was begun later than p's. Rollouts that begin at the same moment may get the same
 // number. They are not the same rollout, and their names decide.
@@ -37,30 +30,6 @@ func (o order) newer(p order) bool {
 }
 
 func (o order) sameRollout(p order) bool { return o.Number == p.Number && o.Rollout == p.Rollout }
-
-// over returns o as it replaces what was found.
-func (o order) over(found storedOrder) order {
-	switch {
-	case found.err != nil || found.Replaced == nil && found.Number > 0:
-		o.Replaced = nil // whatever that one had replaced
-	default:
-		o.Replaced = append([]uint64{}, found.Replaced...)
-		if found.Number > 0 {
-			o.Replaced = slices.Insert(o.Replaced, 0, found.Number)
-		}
-		o.Replaced = o.Replaced[:min(len(o.Replaced), mostReplaced)]
-	}
-	return o
-}
-
-// replaced reports whether o has replaced an order of the rollout with that number. It may not know.
-func (o order) replaced(number uint64) (yes, known bool) {
-	if slices.Contains(o.Replaced, number) {
-		return true, true
-	}
-	full := len(o.Replaced) == mostReplaced && o.Replaced[mostReplaced-1] > number
-	return false, o.Replaced != nil && !full
-}
 
 // status is what has become of an order: the claim and the outcome.
 type status struct {

@@ -47,7 +47,7 @@ func (f *Fleet) Start(ctx context.Context, r Rollout) (Receipt, error) {
 	if err == nil {
 		err = s.finish(ctx)
 	}
-	if err != nil && s.created && s.targets == 0 {
+	if err != nil && s.created && len(s.targets) == 0 {
 		s.free(ctx)
 	}
 	return s.receipt, err
@@ -59,16 +59,13 @@ type starting struct {
 	rollout Rollout
 	call    string                 // its name, in the entry
 	created bool                   // the entry, as there was none
-	alone   bool                   // when it wrote the entry: no other call of the same name may have been under way
 	entry   rollout                // as this call wrote it
 	orders  map[string]storedOrder // that were there when the entry was
 	order   order                  // of this rollout
-	targets int                    // so far
+	targets targets                // so far
 
-	mu       sync.Mutex // guards what follows
-	receipt  Receipt
-	added    int // instances that had no order of this rollout at first, and have, or had, one now
-	unproven int // of the newer ones, those that have not replaced an order of this rollout
+	mu      sync.Mutex // guards what follows
+	receipt Receipt
 }
 
 // begin stores the policy, and finds or makes the entry of the rollout, which holds it. Then it reads the orders: what an earlier call
@@ -96,7 +93,6 @@ func (s *starting) begin(ctx context.Context) error {
 // enter changes the entry of an earlier call of the same name, or makes one.
 func (s *starting) enter(e *rollout) error {
 	s.created = e.Policy == ""
-	s.alone = s.created || !e.isOrdering()
 	switch {
 	case s.created:
 		*e = rollout{
@@ -177,15 +173,12 @@ func (s *starting) numbers(ctx context.Context) (own, highest uint64, err error)
 	return own, highest, nil
 }
 
-// isAlone reports whether no other call of the same name can have worked on the rollout, where e is its entry now.
-func (s *starting) isAlone(e rollout) bool { return s.alone && e == s.entry }
-
 // free gives the name back, unless another call has used it.
 func (s *starting) free(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	e, seq, err := s.fleet.findRollout(ctx, s.rollout.Name)
-	if err == nil && s.isAlone(e) {
+	if err == nil && e == s.entry {
 		_, err = s.fleet.store.Put(ctx, store.Rollouts, s.rollout.Name, nil, seq)
 	}
 	if err != nil {
@@ -205,8 +198,8 @@ func (s *starting) orderAll(ctx context.Context) error {
 			}
 			accounts[t.Account] = true
 		}
-		s.targets++
-		canary := s.targets <= s.rollout.Canary
+		s.targets = append(s.targets, hashOf(t.key()))
+		canary := len(s.targets) <= s.rollout.Canary
 		group.Go(func() error { return s.orderOne(working, t.key(), canary) })
 		return nil
 	})
@@ -239,12 +232,12 @@ func (s *starting) orderOne(ctx context.Context, key string, canary bool) error 
 			if found.err != nil {
 				s.fleet.log.WarnContext(ctx, "an order is left as it is", "key", key, "error", found.err)
 			}
-			s.add(one, key, found.order)
+			s.add(one)
 			return nil
 		}
-		_, err := s.fleet.store.Put(ctx, store.Orders, key, encode(o.over(found)), found.seq)
+		_, err := s.fleet.store.Put(ctx, store.Orders, key, encode(o), found.seq)
 		if err == nil {
-			s.add(one, key, o)
+			s.add(one)
 			return nil
 		}
 		if ctx.Err() != nil || time.Since(start) > 30*time.Second {
@@ -255,50 +248,24 @@ func (s *starting) orderOne(ctx context.Context, key string, canary bool) error 
 			continue
 		}
 		if found = readOrder(e); found.sameRollout(o) && !isConflict(err) { // only the acknowledgement was lost
-			s.add(one, key, o)
+			s.add(one)
 			return nil
 		}
 	}
 }
 
-// add counts an instance that has the order o now.
-func (s *starting) add(one Receipt, key string, o order) {
+func (s *starting) add(one Receipt) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.receipt.add(one)
-	switch {
-	case !s.shows(o):
-		s.unproven++
-	case !s.shows(s.orders[key].order):
-		s.added++
-	}
 }
 
 func (r *Receipt) add(o Receipt) {
 	r.Ordered, r.Resumed, r.Newer = r.Ordered+o.Ordered, r.Resumed+o.Resumed, r.Newer+o.Newer
 }
 
-// shows reports whether o is an order of the rollout, or has replaced one.
-func (s *starting) shows(o order) bool {
-	replaced, _ := o.replaced(s.order.Number)
-	return replaced || o.sameRollout(s.order)
-}
-
-// count returns how many instances have, or had, an order of the rollout.
-func (s *starting) count() (n int) {
-	for _, o := range s.orders {
-		if s.shows(o.order) {
-			n++
-		}
-	}
-	return n
-}
-
-// finish records what was done before anything is applied, writes how many instances the rollout has, and lets the workers begin.
-//
-// The total counts every instance once, whoever ordered it: those that had an order of this rollout before, those that this call
-// has ordered, and those that a later rollout had already. If another call of the same name may have worked on it meanwhile, the
-// orders are counted again. While two such calls run, the one that began last lets the workers begin.
+// finish records what was done before anything is applied, writes for which instances the rollout was started by this call and earlier
+// ones, and lets the workers begin. While two calls of the same name run, the one that began last lets them.
 func (s *starting) finish(ctx context.Context) error {
 	detail := "policy " + s.order.Policy
 	if s.rollout.Canary > 0 {
@@ -308,19 +275,22 @@ func (s *starting) finish(ctx context.Context) error {
 		detail, s.receipt.Resumed, s.receipt.Newer); err != nil {
 		return err
 	}
-	total := s.count() + s.added
-	entry, err := s.fleet.changeRollout(ctx, s.rollout.Name, func(e *rollout) (err error) {
-		if !s.isAlone(*e) {
-			if s.orders, err = readAll(ctx, s.fleet, store.Orders, readOrder); err != nil {
-				return err
-			}
-			total = s.count()
+	entry, err := s.fleet.changeRollout(ctx, s.rollout.Name, func(e *rollout) error {
+		if e.Number != s.order.Number {
+			return fmt.Errorf("%w: the entry of the rollout was lost: start it again", ErrEngine)
+		}
+		earlier, err := s.fleet.readTargets(ctx, *e)
+		if err != nil {
+			return err
+		}
+		all := earlier.with(s.targets)
+		if e.Targets, err = s.fleet.writeTargets(ctx, all); err != nil {
+			return err
 		}
 		if e.Ordering == s.call {
 			e.Ordering = ""
 		}
-		e.Newer = max(e.Newer, s.unproven)
-		e.Total = max(e.Total, total+e.Newer)
+		e.Total = max(e.Total, len(all)) // some of the earlier ones may have been lost
 		return nil
 	})
 	if err == nil {

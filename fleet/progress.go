@@ -46,17 +46,17 @@ func (p Progress) MarshalJSON() ([]byte, error) {
 
 // Under these an instance counts that has no state of its own for the rollout.
 const (
-	outside   State = ""          // it has nothing to do with the rollout
+	outside   State = ""          // it is no target of the rollout, or its order is missing
 	cancelled State = "cancelled" // its order was taken back
-	unclear   State = "unclear"   // it has an order of a later rollout, which may have replaced one of this rollout
-	later     State = "later"     // it has an order of a later rollout, which has replaced none of this rollout
+	later     State = "later"     // it is not known as a target, and has an order of a later rollout
 )
 
 // item is what a tally knows of an instance.
 type item struct {
-	order  uint64 // its sequence; 0 for none
-	as     State  // what the order makes of the instance; Pending if it is one of the rollout
-	canary bool
+	order    uint64 // its sequence; 0 for none
+	as       State  // what the order makes of the instance; Pending if it is one of the rollout
+	isTarget bool   // according to the entry of the rollout
+	canary   bool
 
 	of        uint64    // the sequence of the order that the status names
 	state     State     // of the status; empty unless it names the rollout and its policy
@@ -74,16 +74,17 @@ func (i item) counts() State {
 
 // tally counts the instances of one rollout from what is read of orders and statuses.
 type tally struct {
-	name  string
-	entry rollout
+	name    string
+	entry   rollout
+	targets targets
 
 	mu      sync.Mutex
 	items   map[string]item
 	workers map[string]time.Time // when each was last heard of
 }
 
-func newTally(name string, entry rollout) *tally {
-	return &tally{name: name, entry: entry, items: make(map[string]item), workers: make(map[string]time.Time)}
+func newTally(name string, entry rollout, t targets) *tally {
+	return &tally{name: name, entry: entry, targets: t, items: make(map[string]item), workers: make(map[string]time.Time)}
 }
 
 // read takes note of an order or a status.
@@ -93,7 +94,8 @@ func (t *tally) read(table store.Table, e store.Entry) {
 	i := t.items[e.Key]
 	if table == store.Orders {
 		o := readOrder(e)
-		i.order, i.as, i.canary = e.Seq, t.as(o), o.Canary
+		i.order, i.isTarget, i.canary = e.Seq, t.targets.has(e.Key), o.Canary
+		i.as = t.as(o, i.isTarget)
 	} else {
 		s := readStatus(e)
 		i.of, i.state, i.at, i.until = s.Seq, "", s.At, s.NotBefore
@@ -122,22 +124,17 @@ func stateOf(s status) State {
 	return Superseded
 }
 
-// as returns what an order makes of an instance for the rollout.
-func (t *tally) as(o storedOrder) State {
+// as returns what an order makes of an instance for the rollout. One that is damaged proves nothing, and is replaced when the rollout is
+// started again. One of a later release is newer.
+func (t *tally) as(o storedOrder, isTarget bool) State {
 	mine := order{Rollout: t.name, Number: t.entry.Number}
-	replaced, known := o.replaced(mine.Number)
+	isNewer := errors.Is(o.err, errLater) || o.newer(mine)
 	switch {
-	case errors.Is(o.err, errLater):
-		return unclear
-	case o.Number == 0: // there is none, or it is damaged: that proves nothing, and is replaced when the rollout is started again
-		return outside
 	case o.sameRollout(mine):
 		return Pending
-	case replaced:
+	case isNewer && isTarget:
 		return Superseded
-	case o.newer(mine) && !known:
-		return unclear
-	case o.newer(mine):
+	case isNewer:
 		return later
 	}
 	return outside
@@ -149,11 +146,14 @@ func (t *tally) progress(now time.Time) Progress {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	counts := make(map[State]int)
-	openCanary, inFlight, recent := 0, 0, 0
+	openCanary, inFlight, recent, found := 0, 0, 0, 0
 	var tried time.Time // when the last one that waits is
 	for _, i := range t.items {
 		state := i.counts()
 		counts[state]++
+		if i.isTarget && state != outside {
+			found++
+		}
 		switch age := now.Unix() - i.at.Unix(); {
 		case state == Applying && i.until.After(now):
 			inFlight++
@@ -181,12 +181,15 @@ func (t *tally) progress(now time.Time) Progress {
 		p.Held = t.entry.reason()
 	}
 	open := p.Pending + p.Applying + p.Waiting
-	p.Total = open + p.Applied + p.Parked + p.Superseded + p.Cancelled
-	if lost := t.entry.Total - p.Total; lost > 0 { // of these, what later rollouts have, or may have replaced, is not missing
-		taken := min(lost, counts[unclear]+min(counts[later], t.entry.Newer))
-		p.Total += lost
+	p.Missing = len(t.targets) - found
+	p.Total = open + p.Applied + p.Parked + p.Superseded + p.Cancelled + p.Missing
+	// Which they are is not known of a rollout of an earlier release, or if its targets were lost: then orders of later rollouts are taken
+	// for proofs.
+	if unknown := t.entry.Total - p.Total; unknown > 0 {
+		taken := min(unknown, counts[later])
+		p.Total += unknown
 		p.Superseded += taken
-		p.Missing = lost - taken
+		p.Missing += unknown - taken
 	}
 	p.PerSecond = float64(recent) / min(rateWindow, max(1, now.Sub(t.entry.Created).Seconds()))
 	if p.Held == "" && (p.PerSecond > 0 || open == p.Waiting) {

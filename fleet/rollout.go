@@ -96,8 +96,8 @@ func (r Rollout) eachTarget(ctx context.Context, op string, do func(Target) erro
 type rollout struct {
 	Number    uint64    `json:"number,omitempty"` // the higher one was begun later; 0 until it is known
 	Policy    string    `json:"policy"`
-	Total     int       `json:"total,omitempty"` // instances; 0 until all is ordered
-	Newer     int       `json:"newer,omitempty"` // of them, those that had an order of a later rollout and were never ordered
+	Total     int       `json:"total,omitempty"`   // instances; 0 until all is ordered
+	Targets   string    `json:"targets,omitempty"` // the keys of what is stored of them
 	Created   time.Time `json:"created"`
 	By        string    `json:"by,omitempty"`
 	Cancelled time.Time `json:"cancelled,omitzero"`
@@ -264,6 +264,11 @@ func (f *Fleet) encodePolicy(p zapi.Policy) (key string, data []byte, err error)
 	if int64(len(data)) > f.store.MaxValue() {
 		return "", nil, ErrPolicyTooLarge
 	}
+	return contentKey(data), data, nil
+}
+
+// contentKey returns the key under which data is stored that never changes. That of the policy is in every order and status, so it is short.
+func contentKey(data []byte) string {
 	sum := sha256.Sum256(data)
-	return base64.RawURLEncoding.EncodeToString(sum[:16]), data, nil // it is in every order and status, so it is short
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }

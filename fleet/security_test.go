@@ -174,7 +174,7 @@ var (
 	}
 	infos = []string{ // everyone looks for what is missing
 		"$JS.API.STREAM.INFO.FLEET_ORDERS", "$JS.API.STREAM.INFO.FLEET_AUDIT", bucketInfo("fleet_status"), bucketInfo("fleet_policies"),
-		bucketInfo("fleet_rollouts"), bucketInfo("fleet_accounts"), bucketInfo("fleet_pace"),
+		bucketInfo("fleet_rollouts"), bucketInfo("fleet_accounts"), bucketInfo("fleet_pace"), bucketInfo("fleet_targets"),
 	}
 	newest     = func(s string) string { return "$JS.API.STREAM.MSG.GET." + s }
 	workerRole = slices.Concat(infos,
@@ -188,12 +188,12 @@ var (
 		streamRead("KV_fleet_accounts"),
 	)
 	viewerRole = slices.Concat(infos,
-		[]string{newest("KV_fleet_rollouts"), bucketGet("fleet_status"), "$JS.API.DIRECT.GET.FLEET_ORDERS.>"},
+		[]string{newest("KV_fleet_rollouts"), newest("KV_fleet_targets"), bucketGet("fleet_status"), "$JS.API.DIRECT.GET.FLEET_ORDERS.>"},
 		streamRead("FLEET_ORDERS"), streamRead("KV_fleet_status"), streamRead("KV_fleet_rollouts"), streamRead("KV_fleet_accounts"), streamRead("FLEET_AUDIT"),
 	)
 	ordererRole = slices.Concat(viewerRole, []string{
 		"fleet.orders.>", "$KV.fleet_policies.>", "$KV.fleet_rollouts.>", "$KV.fleet_accounts.>", "$KV.fleet_status.>", "$KV.fleet_pace.>",
-		newest("FLEET_ORDERS"), newest("KV_fleet_accounts"), newest("KV_fleet_pace"), "fleet.audit.>",
+		"$KV.fleet_targets.>", newest("FLEET_ORDERS"), newest("KV_fleet_accounts"), newest("KV_fleet_pace"), "fleet.audit.>",
 		bucketGet("fleet_policies"), "$JS.API.CONSUMER.DELETE.FLEET_ORDERS.*",
 	})
 )

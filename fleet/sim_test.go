@@ -112,7 +112,6 @@ type simRollout struct {
 	returned  time.Time       // the last call of it
 	ordered   map[Target]bool // by calls that returned without an error
 	tried     map[Target]bool // by any call
-	newer     []int           // Receipt.Newer of the calls
 	cancels   bool            // a call of Cancel was made
 	cancelled time.Time       // it returned
 	paused    time.Time       // Pause returned
@@ -724,7 +723,6 @@ func (s *sim) startNow(f *Fleet, r *simRollout, targets []Target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.returned = time.Now()
-	r.newer = append(r.newer, receipt.Newer)
 	for _, target := range targets {
 		r.ordered[target] = r.ordered[target] || err == nil
 	}
@@ -842,7 +840,7 @@ func (s *sim) settle(f *Fleet, r *simRollout) (open string) {
 		if err := s.act("retry", r.name, func() error { _, err := f.Retry(s.ctx, Filter{Rollout: r.name}); return err }); err != nil {
 			s.fail("retry %s: %v", r.name, err)
 		}
-	case p.Done(), r.bad && p.Ordering, s.countsTwice(r, p):
+	case p.Done(), r.bad && p.Ordering:
 		return ""
 	}
 	if p.Held != "" {
@@ -856,12 +854,6 @@ func (s *sim) settle(f *Fleet, r *simRollout) (open string) {
 		s.startNow(f, r, r.targets)
 	}
 	return fmt.Sprintf("%s: %+v %v", r.name, p, err)
-}
-
-// countsTwice reports whether what is missing in spite of all starts was left to a newer rollout once, and ordered when the orders of
-// that one were lost: fleet knows how many instances it has left, and not which.
-func (s *sim) countsTwice(r *simRollout, p Progress) bool {
-	return s.damaged[store.Orders] && len(r.newer) > 10 && p.Missing <= slices.Max(r.newer) && p.Pending+p.Applying+p.Waiting == 0
 }
 
 // end reads what fleet says, and ends everything.

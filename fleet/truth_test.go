@@ -73,8 +73,8 @@ func TestOrdersLost(t *testing.T) {
 				assert.Equal(t, 40, api.got(api.targets[:40], 1))
 				assert.Eventually(t, func() bool {
 					p, err := f.Progress(t.Context(), "a")
-					return err == nil && p.Missing == 60 && p.Total == 60 && !p.Done()
-				}, 10*time.Second, 10*time.Millisecond, "nobody knows what has become of it")
+					return err == nil && p.Superseded == 40 && p.Missing == 20 && p.Total == 60 && !p.Done()
+				}, 10*time.Second, 10*time.Millisecond, "nobody knows what has become of what no newer rollout has")
 				assert.Equal(t, Receipt{Ordered: 20, Newer: 40}, start(t, f, "a", policies[0], api.targets))
 				p := finish(t, f, "a")
 				assert.Equal(t, [2]int{20, 40}, [2]int{p.Applied, p.Superseded})

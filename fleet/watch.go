@@ -72,7 +72,11 @@ func (f *Fleet) watchEntry(ctx context.Context, name string, show func(Progress)
 	if err != nil {
 		return false, err
 	}
-	t := newTally(name, entry)
+	targets, err := f.readTargets(ctx, entry)
+	if err != nil {
+		return false, err
+	}
+	t := newTally(name, entry, targets)
 	ctx, cancel := context.WithCancelCause(ctx)
 	var readers, current sync.WaitGroup
 	defer readers.Wait()

@@ -262,7 +262,9 @@ func (s *scene) pace(during time.Duration) float64 {
 }
 
 // stores are the streams behind orders and buckets.
-var stores = []string{"KV_fleet_status", "FLEET_ORDERS", "KV_fleet_policies", "KV_fleet_rollouts", "KV_fleet_accounts", "KV_fleet_pace"}
+var stores = []string{
+	"KV_fleet_status", "FLEET_ORDERS", "KV_fleet_policies", "KV_fleet_rollouts", "KV_fleet_accounts", "KV_fleet_pace", "KV_fleet_targets",
+}
 
 // isBig reports whether a store has an entry for each instance.
 func isBig(store string) bool { return store == "FLEET_ORDERS" || store == "KV_fleet_status" }

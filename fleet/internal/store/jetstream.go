@@ -24,6 +24,7 @@ var layout = [tables]struct{ stream, subject string }{
 	Rollouts: {"KV_fleet_rollouts", "$KV.fleet_rollouts."},
 	Accounts: {"KV_fleet_accounts", "$KV.fleet_accounts."},
 	Paces:    {"KV_fleet_pace", "$KV.fleet_pace."},
+	Targets:  {"KV_fleet_targets", "$KV.fleet_targets."},
 	Audit:    {"FLEET_AUDIT", "fleet.audit."},
 }
 

@@ -60,7 +60,7 @@ func (s *JetStream) look(ctx context.Context) error {
 			}
 		case errors.Is(errs[t], jetstream.ErrStreamNotFound):
 			err := s.create(ctx, t)
-			if used && t != Audit { // which an earlier release did not have
+			if used && t != Audit && t != Targets { // which an earlier release did not have
 				s.config.Log.WarnContext(ctx, "a stream is missing, and with it what it held", "stream", layout[t].stream, "made again", err == nil, "error", err)
 			}
 			if err != nil && (t == Orders || !errors.Is(err, context.DeadlineExceeded)) { // without the right to there is no answer

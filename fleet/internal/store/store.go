@@ -1,4 +1,4 @@
-// Package store keeps what fleet must not forget. A [Store] has six tables, each of which holds the newest entry of every
+// Package store keeps what fleet must not forget. A [Store] has seven tables, each of which holds the newest entry of every
 // key, a queue of orders for every account, and a record of who did what.
 //
 // [Dial] and [Serve] keep it in NATS JetStream. The package memory keeps it in memory, for the simulator, and behaves
@@ -23,6 +23,7 @@ const (
 	Rollouts              // by name
 	Accounts              // by account
 	Paces                 // by account
+	Targets               // of rollouts, by their hash
 	Audit                 // keeps all entries, not only the newest of a key; see [Store.Set]
 	tables
 )
