@@ -16,13 +16,10 @@ import (
 
 // job is an order in hand.
 type job struct {
-	worker  *worker
-	account *account
-	release func() // leaves the hand of the account
-	entry   store.Entry
-	key     string // <account>.<instance>
-	order   storedOrder
-	status  storedStatus // when the order was taken, and then its claim
+	instance // its status is that found when the order was taken, and then its claim
+	worker   *worker
+	account  *account
+	release  func() // leaves the hand of the account
 }
 
 // handle takes the order as far as it goes now, and returns whether the queue is to drop or to delay it.
@@ -31,11 +28,11 @@ func (j *job) handle(ctx context.Context) verdict {
 	if j.order.err != nil { // a worker of a later release may
 		return j.failed(ctx, "cannot read an order", j.order.err, time.Minute)
 	}
-	r, err := w.holds.of(ctx, j.order.order)
+	r, err := w.holds.of(ctx, j.order)
 	if err != nil {
 		return j.failed(ctx, "cannot read a rollout", err, time.Second)
 	}
-	if r.holds(j.order.order) { // look again soon while it is being ordered, and within a minute later on
+	if r.holds(j.order) { // look again soon while it is being ordered, and within a minute later on
 		return verdict{delay, min(max(w.fleet.clock.now().Sub(j.order.at), orderingFor), w.fleet.timing.held)}
 	}
 	e, err := w.fleet.store.Get(ctx, store.Statuses, j.key)
@@ -53,28 +50,28 @@ func (j *job) handle(ctx context.Context) verdict {
 		return w.toOthers()
 	}
 	now := w.fleet.clock.now()
-	v := decide(j.status.status, j.order.order, j.order.seq, false, now)
+	v := decide(j.status, j.order, false, now)
 	if v.action == ask {
-		newest, err := w.fleet.store.Newest(ctx, store.Orders, j.key)
+		e, err := w.fleet.store.Newest(ctx, store.Orders, j.key)
 		if err != nil {
 			return j.failed(ctx, "cannot read an order", err, time.Second)
 		}
-		if newest.Seq != j.order.seq || !bytes.Equal(newest.Value, j.entry.Value) {
+		if newest := readOrder(e); newest.seq != j.order.seq || !newest.sameRollout(j.order) {
 			return verdict{action: drop} // there is a newer one; if there is none at all, it was lost, and is not wanted any more
 		}
-		v = decide(j.status.status, j.order.order, j.order.seq, true, now)
+		v = decide(j.status, j.order, true, now)
 	}
-	own := j.status.names(j.order.order, j.order.seq)
+	own := j.hasStatus()
 	switch {
 	case v.action == drop:
 		return v
 	case !r.Cancelled.IsZero() && own && j.status.State == Applying && now.Before(j.status.Fence):
 		return verdict{delay, j.status.Fence.Sub(now)} // another worker is applying it
 	case !r.Cancelled.IsZero():
-		return j.settle(ctx, takenBack(j.status.status, j.order.order, j.order.seq, now))
+		return j.settle(ctx, takenBack(j.status, j.order, now))
 	case v.action == park:
 		w.warn(ctx, "parked: workers ended while applying it", nil, "key", j.key)
-		return j.settle(ctx, poisoned(j.status.status, now, w.fleet.timing.grace))
+		return j.settle(ctx, poisoned(j.status, now, w.fleet.timing.grace))
 	case v.action == claim:
 		return j.run(ctx, own && j.status.Claims >= 2)
 	}
@@ -111,7 +108,7 @@ func (j *job) run(ctx context.Context, isSuspect bool) verdict {
 	if errors.Is(err, errNoPolicy) { // starting the rollout again stores it
 		j.worker.warn(ctx, "the policy of an order is missing: start its rollout again", nil, "key", j.key, "rollout", j.order.Rollout)
 		now := j.worker.fleet.clock.now()
-		s := j.status.above(j.order.order, j.order.seq, Waiting, now)
+		s := j.status.above(j.order, Waiting, now)
 		s.Kind, s.NotBefore = kindNoPolicy, now.Add(time.Minute)
 		return j.settle(ctx, s)
 	}
@@ -158,21 +155,21 @@ func (j *job) attempt(ctx context.Context, policy zapi.Policy, isSuspect bool) (
 	if ctx.Err() != nil {
 		return status{}, verdict{action: delay} // another worker takes it
 	}
-	w.fleet.clock.check(ctx)                 // the fence must not be too early; it may take seconds
-	r, err := w.holds.of(ctx, j.order.order) // last, as what it knows is a second old at most
-	if err != nil || !r.Cancelled.IsZero() || r.holds(j.order.order) || !probe && health.isAway() {
+	w.fleet.clock.check(ctx)           // the fence must not be too early; it may take seconds
+	r, err := w.holds.of(ctx, j.order) // last, as what it knows is a second old at most
+	if err != nil || !r.Cancelled.IsZero() || r.holds(j.order) || !probe && health.isAway() {
 		return status{}, w.soon()
 	}
 	now, began := w.fleet.clock.now(), time.Now()
 	fence := j.status.Fence
-	next := claimed(j.status.status, j.order.order, j.order.seq, w.name, now, now.Add(w.applyTimeout+w.fleet.timing.grace))
+	next := claimed(j.status, j.order, w.name, now, now.Add(w.applyTimeout+w.fleet.timing.grace))
 	// From here on it is carried to its end, also when ctx ends.
 	unbroken := context.WithoutCancel(ctx)
 	seq, err := w.fleet.store.Put(unbroken, store.Statuses, j.key, encode(next), j.status.seq)
 	if err != nil {
 		return status{}, w.soon()
 	}
-	j.status = storedStatus{status: next, seq: seq}
+	j.status, j.status.seq = next, seq
 	sent := time.Now()
 	err = j.apply(unbroken, began.Add(w.applyTimeout), policy)
 	outcome = j.outcome(unbroken, fence, err, probe)
@@ -205,10 +202,10 @@ func (j *job) apply(ctx context.Context, deadline time.Time, policy zapi.Policy)
 func (j *job) outcome(ctx context.Context, fence time.Time, err error, probe bool) status {
 	w, f, now := j.worker, failureOf(err), j.worker.fleet.clock.now()
 	away := j.account.health.report(ctx, now, probe, f, j.status.Since)
-	outcome := settled(j.status.status, f, fence, now, w.limits, away)
+	outcome := settled(j.status, f, fence, now, w.limits, away)
 	if outcome.State == Waiting {
-		if r, err := w.holds.of(ctx, j.order.order); err == nil && !r.Cancelled.IsZero() {
-			outcome = takenBack(outcome, j.order.order, j.order.seq, now)
+		if r, err := w.holds.of(ctx, j.order); err == nil && !r.Cancelled.IsZero() {
+			outcome = takenBack(outcome, j.order, now)
 		}
 	}
 	if err != nil {
@@ -268,7 +265,7 @@ func (j *job) isOvertaken(ctx context.Context, outcome status) bool {
 		if bytes.Equal(e.Value, encode(outcome)) {
 			return false
 		}
-		if found.seq == 0 || found.names(j.order.order, j.order.seq) || found.State == Superseded {
+		if found.seq == 0 || found.names(j.order) || found.State == Superseded {
 			return true // lost, or the same order, or none that would be applied
 		}
 		newest, err := entries.Newest(unbroken, store.Orders, j.key)

@@ -48,7 +48,7 @@ func (f *Fleet) takeBack(ctx context.Context, name string) error {
 		return err
 	}
 	_, err = rewrite(ctx, open, func(ctx context.Context, i instance) error {
-		s := takenBack(i.status.status, i.order.order, i.order.seq, f.clock.now())
+		s := takenBack(i.status, i.order, f.clock.now())
 		_, err := f.store.Put(ctx, store.Statuses, i.key, encode(s), i.status.seq)
 		return err
 	})
@@ -86,7 +86,7 @@ func (f *Fleet) Retry(ctx context.Context, q Filter) (int, error) {
 // orderAgain writes the orders of instances again, and returns how many. Where there is a newer order, that one stays.
 func (f *Fleet) orderAgain(ctx context.Context, instances []instance) (int, error) {
 	return rewrite(ctx, instances, func(ctx context.Context, i instance) error {
-		_, err := f.store.Put(ctx, store.Orders, i.key, encode(i.order.order), i.order.seq)
+		_, err := f.store.Put(ctx, store.Orders, i.key, encode(i.order), i.order.seq)
 		return err
 	})
 }

@@ -37,12 +37,12 @@ const (
 // The fence of another order's claim is the time up to which its requests may still be sent. If this order began before, a late
 // request of the older policy could arrive behind its own. The outcome lifts the fence, so that usually nobody waits for it. Only
 // then does it matter what this order itself waits for, and whether workers have died of it.
-func decide(s status, o order, seq uint64, isNewest bool, now time.Time) verdict {
-	own := s.names(o, seq)
+func decide(s status, o order, isNewest bool, now time.Time) verdict {
+	own := s.names(o)
 	switch {
 	case own && s.State.final():
 		return verdict{action: drop} // only the acknowledgement was lost
-	case !own && !isNewest && (s.Seq >= seq || s.Number > o.Number):
+	case !own && !isNewest && (s.Order >= o.seq || s.Number > o.Number):
 		return verdict{action: ask}
 	case !own && now.Before(s.Fence):
 		return verdict{delay, min(s.Fence.Sub(now), fenceRecheck)}
@@ -56,17 +56,17 @@ func decide(s status, o order, seq uint64, isNewest bool, now time.Time) verdict
 
 // above returns the status of an order that replaces s, of whatever order that is. The fence stays, as an apply may be under way, and
 // so does what was last applied.
-func (s status) above(o order, seq uint64, state State, now time.Time) status {
+func (s status) above(o order, state State, now time.Time) status {
 	return status{
-		Version: format, Seq: seq, Rollout: o.Rollout, Number: o.Number, Policy: o.Policy, State: state, At: now, Fence: s.Fence, Last: s.last(),
+		Version: format, Order: o.seq, Rollout: o.Rollout, Number: o.Number, Policy: o.Policy, State: state, At: now, Fence: s.Fence, Last: s.last(),
 	}
 }
 
 // claimed returns the status that claims an order, with requests that may be sent until fence.
-func claimed(found status, o order, seq uint64, worker string, now, fence time.Time) status {
-	s := found.above(o, seq, Applying, now)
+func claimed(found status, o order, worker string, now, fence time.Time) status {
+	s := found.above(o, Applying, now)
 	s.Worker, s.Fence, s.Claims = worker, latest(found.Fence, fence), 1
-	if !found.names(o, seq) {
+	if !found.names(o) {
 		return s
 	}
 	s.Attempts, s.Limited, s.Claims = found.Attempts, found.Limited, found.Claims
@@ -83,8 +83,8 @@ func claimed(found status, o order, seq uint64, worker string, now, fence time.T
 }
 
 // takenBack returns the status of an order that was cancelled.
-func takenBack(found status, o order, seq uint64, now time.Time) status {
-	s := found.above(o, seq, Superseded, now)
+func takenBack(found status, o order, now time.Time) status {
+	s := found.above(o, Superseded, now)
 	s.Kind = kindCancelled
 	return s
 }

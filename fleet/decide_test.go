@@ -21,9 +21,9 @@ var noon = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 func TestDecide(t *testing.T) {
 	t.Parallel()
 	const seq = 10
-	o := order{Version: format, Rollout: "r", Number: 3, Policy: "p"}
+	o := order{stored: stored{seq: seq}, Version: format, Rollout: "r", Number: 3, Policy: "p"}
 	own := func(s status) status {
-		s.Seq, s.Rollout, s.Number, s.Policy = seq, "r", 3, "p"
+		s.Order, s.Rollout, s.Number, s.Policy = seq, "r", 3, "p"
 		return s
 	}
 	for _, row := range []struct {
@@ -32,32 +32,32 @@ func TestDecide(t *testing.T) {
 		want  verdict
 	}{
 		{"no status", status{}, verdict{action: claim}},
-		{"a newer order was claimed", status{Seq: 11, State: Applying}, verdict{action: ask}},
-		{"a newer order is waiting", status{Seq: 11, State: Waiting, NotBefore: noon.Add(time.Hour)}, verdict{action: ask}},
-		{"the same sequence of another rollout, given twice", status{Seq: seq, Rollout: "q", Policy: "p", State: Applied}, verdict{action: ask}},
-		{"the same sequence with another policy, given twice", status{Seq: seq, Rollout: "r", Policy: "q", State: Applied}, verdict{action: ask}},
-		{"a later rollout, in sequences that began anew", status{Seq: 1, Rollout: "s", Number: 4, Policy: "p", State: Applied}, verdict{action: ask}},
+		{"a newer order was claimed", status{Order: 11, State: Applying}, verdict{action: ask}},
+		{"a newer order is waiting", status{Order: 11, State: Waiting, NotBefore: noon.Add(time.Hour)}, verdict{action: ask}},
+		{"the same sequence of another rollout, given twice", status{Order: seq, Rollout: "q", Policy: "p", State: Applied}, verdict{action: ask}},
+		{"the same sequence with another policy, given twice", status{Order: seq, Rollout: "r", Policy: "q", State: Applied}, verdict{action: ask}},
+		{"a later rollout, in sequences that began anew", status{Order: 1, Rollout: "s", Number: 4, Policy: "p", State: Applied}, verdict{action: ask}},
 		{"applied, only the acknowledgement was lost", own(status{State: Applied}), verdict{action: drop}},
-		{"applied, as an earlier release wrote it", status{Seq: seq, Rollout: "r", Policy: "p", State: Applied}, verdict{action: drop}},
+		{"applied, as an earlier release wrote it", status{Order: seq, Rollout: "r", Policy: "p", State: Applied}, verdict{action: drop}},
 		{"applied, with a fence", own(status{State: Applied, Fence: noon.Add(time.Hour)}), verdict{action: drop}},
 		{"parked", own(status{State: Parked}), verdict{action: drop}},
 		{"taken back", own(status{State: Superseded}), verdict{action: drop}},
-		{"an older apply may be sending for long", status{Seq: 9, State: Applying, Fence: noon.Add(time.Minute)}, verdict{delay, 500 * time.Millisecond}},
-		{"an older apply may be sending for a moment", status{Seq: 9, State: Applied, Policy: "q", Fence: noon.Add(time.Millisecond)}, verdict{delay, time.Millisecond}},
-		{"an older order was taken back while an apply may be sending", status{Seq: 9, State: Superseded, Fence: noon.Add(time.Second)}, verdict{delay, 500 * time.Millisecond}},
-		{"the fence has just ended", status{Seq: 9, State: Applying, Fence: noon}, verdict{action: claim}},
+		{"an older apply may be sending for long", status{Order: 9, State: Applying, Fence: noon.Add(time.Minute)}, verdict{delay, 500 * time.Millisecond}},
+		{"an older apply may be sending for a moment", status{Order: 9, State: Applied, Policy: "q", Fence: noon.Add(time.Millisecond)}, verdict{delay, time.Millisecond}},
+		{"an older order was taken back while an apply may be sending", status{Order: 9, State: Superseded, Fence: noon.Add(time.Second)}, verdict{delay, 500 * time.Millisecond}},
+		{"the fence has just ended", status{Order: 9, State: Applying, Fence: noon}, verdict{action: claim}},
 		{"too early", own(status{State: Waiting, NotBefore: noon.Add(time.Minute)}), verdict{delay, time.Minute}},
 		{"time for the next attempt", own(status{State: Waiting, NotBefore: noon}), verdict{action: claim}},
-		{"the wait of an older order", status{Seq: 9, State: Waiting, NotBefore: noon.Add(time.Minute)}, verdict{action: claim}},
-		{"an older order was applied a moment ago, perhaps before a late request", status{Seq: 9, State: Applied, Policy: "p", At: noon}, verdict{action: claim}},
+		{"the wait of an older order", status{Order: 9, State: Waiting, NotBefore: noon.Add(time.Minute)}, verdict{action: claim}},
+		{"an older order was applied a moment ago, perhaps before a late request", status{Order: 9, State: Applied, Policy: "p", At: noon}, verdict{action: claim}},
 		{"a worker died of it", own(status{State: Applying, Claims: 1, Fence: noon.Add(time.Minute)}), verdict{action: claim}},
 		{"five workers died of it", own(status{State: Applying, Claims: 5}), verdict{action: claim}},
 		{"six workers died of it", own(status{State: Applying, Claims: 6}), verdict{action: park}},
-		{"six workers died of the older order", status{Seq: 9, State: Applying, Claims: 6}, verdict{action: claim}},
+		{"six workers died of the older order", status{Order: 9, State: Applying, Claims: 6}, verdict{action: claim}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			assert.Equal(t, row.want, decide(row.found, o, seq, false, noon))
+			assert.Equal(t, row.want, decide(row.found, o, false, noon))
 		})
 	}
 }
@@ -65,17 +65,17 @@ func TestDecide(t *testing.T) {
 // Above a status of orders that were lost, only the fence counts.
 func TestDecideAboveLost(t *testing.T) {
 	t.Parallel()
-	o := order{Version: format, Rollout: "r", Number: 3, Policy: "p"}
-	assert.Equal(t, verdict{action: claim}, decide(status{Seq: 99, State: Applied, Fence: noon}, o, 10, true, noon))
-	assert.Equal(t, verdict{delay, 500 * time.Millisecond}, decide(status{Seq: 99, State: Applying, Fence: noon.Add(time.Minute)}, o, 10, true, noon))
+	o := order{stored: stored{seq: 10}, Version: format, Rollout: "r", Number: 3, Policy: "p"}
+	assert.Equal(t, verdict{action: claim}, decide(status{Order: 99, State: Applied, Fence: noon}, o, true, noon))
+	assert.Equal(t, verdict{delay, 500 * time.Millisecond}, decide(status{Order: 99, State: Applying, Fence: noon.Add(time.Minute)}, o, true, noon))
 }
 
 func TestClaimed(t *testing.T) {
 	t.Parallel()
-	o := order{Version: format, Rollout: "r", Number: 3, Policy: "p"}
+	o := order{stored: stored{seq: 10}, Version: format, Rollout: "r", Number: 3, Policy: "p"}
 	fence := noon.Add(75 * time.Second)
 	want := status{
-		Version: format, Seq: 10, Rollout: "r", Number: 3, Policy: "p", State: Applying, Claims: 1, Worker: "w", At: noon, Fence: fence,
+		Version: format, Order: 10, Rollout: "r", Number: 3, Policy: "p", State: Applying, Claims: 1, Worker: "w", At: noon, Fence: fence,
 	}
 	again, own, later, last, since := want, want, want, want, want
 	again.Attempts, again.Claims, again.Limited = 2, 4, 5
@@ -89,20 +89,20 @@ func TestClaimed(t *testing.T) {
 		want  status
 	}{
 		{"the first", status{}, want},
-		{"of an older order: counts begin anew", status{Seq: 9, State: Parked, Attempts: 8, Claims: 5, Limited: 3, Kind: "k", Error: "e"}, want},
-		{"again: counts go on", status{Seq: 10, Rollout: "r", Policy: "p", State: Applying, Attempts: 2, Claims: 3, Limited: 5, Kind: "k", NotBefore: noon}, again},
-		{"its own claim, whose acknowledgement was lost", status{Seq: 10, Rollout: "r", Policy: "p", State: Applying, Worker: "w", Claims: 3}, own},
-		{"the same sequence, given twice: counts begin anew", status{Seq: 10, Rollout: "q", Policy: "p", State: Applying, Attempts: 2, Claims: 3}, want},
-		{"a later fence stays", status{Seq: 9, Fence: noon.Add(time.Hour)}, later},
-		{"an earlier fence does not", status{Seq: 9, Fence: noon}, want},
-		{"what was applied before is kept", status{Seq: 9, Rollout: "q", Policy: "p0", State: Applied, At: noon.Add(-time.Hour)}, last},
-		{"and stays", status{Seq: 9, Rollout: "x", State: Parked, Last: last.Last}, last},
-		{"what is borne with stays", status{Seq: 10, Rollout: "r", Policy: "p", State: Waiting, Kind: kindNotConnected, At: noon.Add(-time.Minute), Since: noon.Add(-time.Hour)}, since},
-		{"unless it was not tried for long", status{Seq: 10, Rollout: "r", Policy: "p", State: Waiting, Kind: kindNotConnected, At: noon.Add(-time.Hour), Since: noon.Add(-2 * time.Hour)}, want},
+		{"of an older order: counts begin anew", status{Order: 9, State: Parked, Attempts: 8, Claims: 5, Limited: 3, Kind: "k", Error: "e"}, want},
+		{"again: counts go on", status{Order: 10, Rollout: "r", Policy: "p", State: Applying, Attempts: 2, Claims: 3, Limited: 5, Kind: "k", NotBefore: noon}, again},
+		{"its own claim, whose acknowledgement was lost", status{Order: 10, Rollout: "r", Policy: "p", State: Applying, Worker: "w", Claims: 3}, own},
+		{"the same sequence, given twice: counts begin anew", status{Order: 10, Rollout: "q", Policy: "p", State: Applying, Attempts: 2, Claims: 3}, want},
+		{"a later fence stays", status{Order: 9, Fence: noon.Add(time.Hour)}, later},
+		{"an earlier fence does not", status{Order: 9, Fence: noon}, want},
+		{"what was applied before is kept", status{Order: 9, Rollout: "q", Policy: "p0", State: Applied, At: noon.Add(-time.Hour)}, last},
+		{"and stays", status{Order: 9, Rollout: "x", State: Parked, Last: last.Last}, last},
+		{"what is borne with stays", status{Order: 10, Rollout: "r", Policy: "p", State: Waiting, Kind: kindNotConnected, At: noon.Add(-time.Minute), Since: noon.Add(-time.Hour)}, since},
+		{"unless it was not tried for long", status{Order: 10, Rollout: "r", Policy: "p", State: Waiting, Kind: kindNotConnected, At: noon.Add(-time.Hour), Since: noon.Add(-2 * time.Hour)}, want},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			assert.Equal(t, row.want, claimed(row.found, o, 10, "w", noon, fence))
+			assert.Equal(t, row.want, claimed(row.found, o, "w", noon, fence))
 		})
 	}
 }
@@ -181,7 +181,7 @@ func TestSettled(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			before := status{
-				Version: format, Seq: 10, Rollout: "r", Policy: "p", State: Applying, Attempts: row.attempts, Claims: 3, Worker: "w",
+				Version: format, Order: 10, Rollout: "r", Policy: "p", State: Applying, Attempts: row.attempts, Claims: 3, Worker: "w",
 				At: noon.Add(-time.Minute), Fence: noon.Add(time.Hour),
 			}
 			var fence time.Time
@@ -190,7 +190,7 @@ func TestSettled(t *testing.T) {
 			}
 			got := settled(before, failureOf(row.err), fence, noon, l, false)
 			wanted := status{
-				Version: format, Seq: 10, Rollout: "r", Policy: "p", State: row.want.state, Attempts: row.want.attempts, Worker: "w",
+				Version: format, Order: 10, Rollout: "r", Policy: "p", State: row.want.state, Attempts: row.want.attempts, Worker: "w",
 				Kind: row.want.kind, Error: row.want.err, At: noon,
 			}
 			if row.want.wait > 0 {
@@ -232,12 +232,12 @@ func TestBorneWith(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			o := order{Version: format, Rollout: "r", Number: 1, Policy: "p"}
+			o := order{stored: stored{seq: 1}, Version: format, Rollout: "r", Number: 1, Policy: "p"}
 			s, now := status{}, noon
 			var longest time.Duration
 			for s.State != Parked {
 				require.Less(t, now.Sub(noon), 25*time.Hour)
-				s = claimed(s, o, 1, "w", now, now.Add(time.Minute))
+				s = claimed(s, o, "w", now, now.Add(time.Minute))
 				s = settled(s, failureOf(row.err), time.Time{}, now, l, row.isAway)
 				if s.State == Waiting {
 					assert.Zero(t, s.Attempts)
@@ -312,7 +312,7 @@ func TestDescribeQuotesNobody(t *testing.T) {
 
 func TestStatusAsItIsStored(t *testing.T) {
 	t.Parallel()
-	r := status{Version: format, Seq: 1, Rollout: "r", Policy: "p", State: Waiting, At: noon, NotBefore: noon.Add(time.Second), Fence: noon.Add(time.Minute)}
+	r := status{Version: format, Order: 1, Rollout: "r", Policy: "p", State: Waiting, At: noon, NotBefore: noon.Add(time.Second), Fence: noon.Add(time.Minute)}
 	again, err := decodeStatus(encode(r))
 	require.NoError(t, err)
 	assert.Equal(t, r, again)
@@ -320,18 +320,22 @@ func TestStatusAsItIsStored(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, again.At.IsZero() && again.NotBefore.IsZero() && again.Fence.IsZero())
 	assert.JSONEq(t, `{"v":1,"q":1,"r":"r","p":"p","s":"applied","t":"1970-01-01T00:00:00.001Z","f":"1970-01-01T00:00:00.002Z"}`, string(encode(status{
-		Version: format, Seq: 1, Rollout: "r", Policy: "p", State: Applied, At: time.UnixMilli(1).UTC(), Fence: time.UnixMilli(2).UTC(),
+		Version: format, Order: 1, Rollout: "r", Policy: "p", State: Applied, At: time.UnixMilli(1).UTC(), Fence: time.UnixMilli(2).UTC(),
 	})))
 }
 
 func decodeOrder(data []byte) (order, error) {
-	o := readOrder(store.Entry{Seq: 1, Value: data})
-	return o.order, o.err
+	o := readOrder(store.Entry{Value: data})
+	err := o.err
+	o.stored = stored{}
+	return o, err
 }
 
 func decodeStatus(data []byte) (status, error) {
-	s := readStatus(store.Entry{Seq: 1, Value: data})
-	return s.status, s.err
+	s := readStatus(store.Entry{Value: data})
+	err := s.err
+	s.stored = stored{}
+	return s, err
 }
 
 func TestReadOrder(t *testing.T) {
@@ -352,7 +356,7 @@ func TestReadOrder(t *testing.T) {
 			require.Error(t, o.err)
 			assert.Equal(t, row.later, errors.Is(o.err, errLater))
 			assert.EqualValues(t, 7, o.seq)
-			assert.Zero(t, o.order)
+			assert.Equal(t, order{stored: o.stored}, o)
 		})
 	}
 	o := readOrder(store.Entry{Seq: 7, Value: []byte(`{"v":1,"r":"r","n":3,"p":"p"}`)})
@@ -378,8 +382,8 @@ func FuzzOrder(f *testing.F) {
 }
 
 func FuzzStatus(f *testing.F) {
-	f.Add(encode(status{Version: format, Seq: 4711, Rollout: "r", Policy: "p", State: Waiting, Attempts: 2, Worker: "w", Kind: "k", Error: "e", At: noon, NotBefore: noon, Fence: noon}), uint64(4711))
-	f.Add(encode(status{Version: format, Seq: 1, State: Applied, At: noon}), uint64(2))
+	f.Add(encode(status{Version: format, Order: 4711, Rollout: "r", Policy: "p", State: Waiting, Attempts: 2, Worker: "w", Kind: "k", Error: "e", At: noon, NotBefore: noon, Fence: noon}), uint64(4711))
+	f.Add(encode(status{Version: format, Order: 1, State: Applied, At: noon}), uint64(2))
 	f.Add([]byte(`{"v":1,"s":"lost"}`), uint64(1))
 	f.Add([]byte(``), uint64(1))
 	f.Fuzz(func(t *testing.T, data []byte, seq uint64) {
@@ -397,17 +401,17 @@ func FuzzStatus(f *testing.F) {
 			require.NoError(t, err)
 			assert.JSONEq(t, string(first), string(second))
 		}
-		o := order{Version: format, Rollout: "r", Number: 1, Policy: "p"}
-		v := decide(r, o, seq, false, noon)
+		o := order{stored: stored{seq: seq}, Version: format, Rollout: "r", Number: 1, Policy: "p"}
+		v := decide(r, o, false, noon)
 		if v.action == delay {
 			assert.Positive(t, v.wait)
 		}
-		if r.Seq > seq {
+		if r.Order > seq {
 			assert.Equal(t, ask, v.action, "a newer status is never written over without asking")
 		}
 		if v.action == claim {
-			next := claimed(r, o, seq, "w", noon, noon.Add(time.Minute))
-			assert.Equal(t, seq, next.Seq)
+			next := claimed(r, o, "w", noon, noon.Add(time.Minute))
+			assert.Equal(t, seq, next.Order)
 			assert.False(t, next.Fence.Before(r.Fence), "a fence is never lowered by a claim")
 		}
 	})

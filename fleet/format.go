@@ -14,8 +14,16 @@ import (
 // lacks the later fields.
 const format = 1
 
+// stored says where an order or a status was read, if it was. With err it is there but cannot be read, and has no other value.
+type stored struct {
+	seq uint64
+	at  time.Time
+	err error
+}
+
 // order is the wanted state of an instance.
 type order struct {
+	stored
 	Version int    `json:"v"`
 	Rollout string `json:"r"`
 	Number  uint64 `json:"n"` // of the rollout; the higher one was begun later
@@ -33,8 +41,9 @@ func (o order) sameRollout(p order) bool { return o.Number == p.Number && o.Roll
 
 // status is what has become of an order: the claim and the outcome.
 type status struct {
+	stored
 	Version   int          `json:"v"`
-	Seq       uint64       `json:"q"` // of the order
+	Order     uint64       `json:"q"` // its sequence
 	Rollout   string       `json:"r"`
 	Number    uint64       `json:"n,omitempty"` // of the rollout
 	Policy    string       `json:"p"`
@@ -55,8 +64,8 @@ type status struct {
 
 // names reports whether s is the status of that very order. Its sequence alone does not tell: after a loss of orders,
 // sequences are given a second time.
-func (s status) names(o order, seq uint64) bool {
-	return s.Seq == seq && s.Rollout == o.Rollout && s.Policy == o.Policy
+func (s status) names(o order) bool {
+	return s.Order == o.seq && s.Rollout == o.Rollout && s.Policy == o.Policy
 }
 
 // last returns what was last applied to the instance.
@@ -67,54 +76,37 @@ func (s status) last() *LastApplied {
 	return s.Last
 }
 
-// storedOrder is an order as it lies in the store, and storedStatus a status. With err it is there but cannot be read.
-type (
-	storedOrder struct {
-		order
-		seq uint64
-		at  time.Time
-		err error
-	}
-	storedStatus struct {
-		status
-		seq uint64
-		at  time.Time
-		err error
-	}
-)
-
 // errLater reports an order or a status in the format of a later release. It is left as it is.
 var errLater = errors.New("in the format of a later release")
 
-func readOrder(e store.Entry) storedOrder {
-	found := storedOrder{seq: e.Seq, at: e.At}
-	if len(e.Value) == 0 {
-		return found
+// readOrder reads an order; no value is none.
+func readOrder(e store.Entry) (o order) {
+	if len(e.Value) > 0 {
+		o.err = decode(e.Value, &o, &o.Version)
+		if o.err == nil && (o.Rollout == "" || o.Number == 0 || o.Policy == "") {
+			o.err = errors.New("not an order")
+		}
 	}
-	var o order
-	if found.err = decode(e.Value, &o, &o.Version); found.err == nil && (o.Rollout == "" || o.Number == 0 || o.Policy == "") {
-		found.err = errors.New("not an order")
+	if o.err != nil {
+		o = order{stored: o.stored}
 	}
-	if found.err == nil {
-		found.order = o
-	}
-	return found
+	o.seq, o.at = e.Seq, e.At
+	return o
 }
 
 // readStatus reads a status; no value is the status of an instance that has none.
-func readStatus(e store.Entry) storedStatus {
-	found := storedStatus{seq: e.Seq, at: e.At}
-	if len(bytes.TrimSpace(e.Value)) == 0 {
-		return found
+func readStatus(e store.Entry) (s status) {
+	if len(bytes.TrimSpace(e.Value)) > 0 {
+		s.err = decode(e.Value, &s, &s.Version)
+		if s.err == nil && !s.State.stored() {
+			s.err = errors.New("not a status")
+		}
 	}
-	var s status
-	if found.err = decode(e.Value, &s, &s.Version); found.err == nil && !s.State.stored() {
-		found.err = errors.New("not a status")
+	if s.err != nil {
+		s = status{stored: s.stored}
 	}
-	if found.err == nil {
-		found.status = s
-	}
-	return found
+	s.seq, s.at = e.Seq, e.At
+	return s
 }
 
 func decode(data []byte, v any, version *int) error {

@@ -57,12 +57,12 @@ func (f *Fleet) Start(ctx context.Context, r Rollout) (Receipt, error) {
 type starting struct {
 	fleet   *Fleet
 	rollout Rollout
-	call    string                 // its name, in the entry
-	created bool                   // the entry, as there was none
-	entry   rollout                // as this call wrote it
-	orders  map[string]storedOrder // that were there when the entry was
-	order   order                  // of this rollout
-	targets targets                // so far
+	call    string           // its name, in the entry
+	created bool             // the entry, as there was none
+	entry   rollout          // as this call wrote it
+	orders  map[string]order // that were there when the entry was
+	order   order            // of this rollout
+	targets targets          // so far
 
 	mu      sync.Mutex // guards what follows
 	receipt Receipt
@@ -208,7 +208,7 @@ func (s *starting) orderAll(ctx context.Context) error {
 
 // receiptOf returns how a target counts whose order is found. One that cannot be read is replaced, unless it is of a later release,
 // which knows what it wants.
-func (s *starting) receiptOf(found storedOrder) (one Receipt) {
+func (s *starting) receiptOf(found order) (one Receipt) {
 	switch {
 	case errors.Is(found.err, errLater), found.newer(s.order):
 		one.Newer = 1

@@ -98,12 +98,12 @@ func (t *tally) read(table store.Table, e store.Entry) {
 		i.as = t.as(o, i.isTarget)
 	} else {
 		s := readStatus(e)
-		i.of, i.state, i.at, i.until = s.Seq, "", s.At, s.NotBefore
+		i.of, i.state, i.at, i.until = s.Order, "", s.At, s.NotBefore
 		if s.State == Applying {
 			i.until = s.Fence
 		}
 		if s.Rollout == t.name && s.Policy == t.entry.Policy {
-			i.state = stateOf(s.status)
+			i.state = stateOf(s)
 			t.workers[s.Worker] = latest(t.workers[s.Worker], s.At)
 		}
 	}
@@ -126,7 +126,7 @@ func stateOf(s status) State {
 
 // as returns what an order makes of an instance for the rollout. One that is damaged proves nothing, and is replaced when the rollout is
 // started again. One of a later release is newer.
-func (t *tally) as(o storedOrder, isTarget bool) State {
+func (t *tally) as(o order, isTarget bool) State {
 	mine := order{Rollout: t.name, Number: t.entry.Number}
 	isNewer := errors.Is(o.err, errLater) || o.newer(mine)
 	switch {

@@ -93,16 +93,16 @@ func (q Filter) check(op string) error {
 
 // instance is what is stored of an instance that has an order.
 type instance struct {
-	key    string
-	order  storedOrder
-	status storedStatus // perhaps of another order
+	key    string // <account>.<instance>
+	order  order
+	status status // perhaps of another order
 }
 
 // isSettled reports whether nothing is left to do for the order.
 func (i instance) isSettled() bool { return i.hasStatus() && i.status.State.final() }
 
 // hasStatus reports whether the status is that of the order.
-func (i instance) hasStatus() bool { return i.status.names(i.order.order, i.order.seq) }
+func (i instance) hasStatus() bool { return i.status.names(i.order) }
 
 func (i instance) public() Status {
 	s := Status{Target: targetOf(i.key), Rollout: i.order.Rollout, Policy: i.order.Policy, State: Pending, At: i.order.at}

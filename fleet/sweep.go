@@ -81,7 +81,7 @@ func (f *Fleet) orderForgotten(ctx context.Context, now time.Time) (int, error) 
 		}
 		due := slices.DeleteFunc(slices.Clone(open), func(i instance) bool {
 			r, ok := rollouts[i.order.Rollout]
-			return ok && r.holds(i.order.order)
+			return ok && r.holds(i.order)
 		})
 		if held := len(open) - len(due); queued <= held {
 			forgotten = append(forgotten, due...)

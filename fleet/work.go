@@ -256,7 +256,7 @@ func (w *worker) loop(ctx context.Context, a *account) {
 			if _, has := w.inHand.LoadOrStore(id, d); has {
 				continue // it came twice
 			}
-			j := &job{worker: w, account: a, release: w.take(a), entry: e, key: e.Key, order: readOrder(e)}
+			j := &job{instance: instance{key: e.Key, order: readOrder(e)}, worker: w, account: a, release: w.take(a)}
 			handlers.Go(func() {
 				defer w.inHand.Delete(id)
 				defer j.release()
