@@ -90,6 +90,9 @@ func (s *starting) begin(ctx context.Context) error {
 	return err
 }
 
+// errEntryLost reports that the entry of a rollout was lost while it was ordered. The orders that were written are found again.
+var errEntryLost = fmt.Errorf("%w: the entry of the rollout was lost meanwhile: start it again", ErrEngine)
+
 // enter changes the entry of an earlier call of the same name, or makes one.
 func (s *starting) enter(e *rollout) error {
 	s.created = e.Policy == ""
@@ -143,7 +146,10 @@ func (s *starting) number(ctx context.Context) error {
 		if err != nil {
 			return engineError(ctx, "writing the last number", err)
 		}
-		entry, err := s.fleet.changeRollout(ctx, s.rollout.Name, func(e *rollout) error {
+		entry, err := s.fleet.putRollout(ctx, s.rollout.Name, func(e *rollout) error {
+			if e.Policy == "" {
+				return errEntryLost
+			}
 			e.Number = cmp.Or(e.Number, number)
 			return nil
 		})
@@ -275,9 +281,9 @@ func (s *starting) finish(ctx context.Context) error {
 		detail, s.receipt.Resumed, s.receipt.Newer); err != nil {
 		return err
 	}
-	entry, err := s.fleet.changeRollout(ctx, s.rollout.Name, func(e *rollout) error {
+	entry, err := s.fleet.putRollout(ctx, s.rollout.Name, func(e *rollout) error {
 		if e.Number != s.order.Number {
-			return fmt.Errorf("%w: the entry of the rollout was lost: start it again", ErrEngine)
+			return errEntryLost
 		}
 		earlier, err := s.fleet.readTargets(ctx, *e)
 		if err != nil {
