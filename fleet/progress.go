@@ -183,8 +183,8 @@ func (t *tally) progress(now time.Time) Progress {
 	open := p.Pending + p.Applying + p.Waiting
 	p.Missing = len(t.targets) - found
 	p.Total = open + p.Applied + p.Parked + p.Superseded + p.Cancelled + p.Missing
-	// Which they are is not known of a rollout of an earlier release, or if its targets were lost: then orders of later rollouts are taken
-	// for proofs.
+	// Some targets may be unknown: those of a rollout of an earlier release, and those that the engine has lost. For as many of them,
+	// orders of later rollouts are taken for proofs.
 	if unknown := t.entry.Total - p.Total; unknown > 0 {
 		taken := min(unknown, counts[later])
 		p.Total += unknown
