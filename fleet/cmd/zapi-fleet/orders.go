@@ -134,14 +134,15 @@ func retry(ctx context.Context, s *session) error {
 	if err := s.checkRollout(ctx); err != nil {
 		return err
 	}
-	cancelled := make(map[string]bool)
+	cancelled, isHeld := make(map[string]bool), make(map[string]bool)
 	for r, err := range s.fleet.Rollouts(ctx) {
 		if err != nil {
 			return err
 		}
 		cancelled[r.Name] = !r.Cancelled.IsZero()
+		isHeld[r.Name] = r.Held != "" && !strings.HasPrefix(r.Held, "canary") // what is parked of that goes on
 	}
-	state, waiting, leftOut := fleet.Parked, 0, 0
+	state, waiting, leftOut, held := fleet.Parked, 0, 0, 0
 	if s.waiting {
 		state = fleet.Waiting
 	}
@@ -152,8 +153,12 @@ func retry(ctx context.Context, s *session) error {
 		if i.State == fleet.Waiting {
 			waiting++
 		}
-		if i.State == state && cancelled[i.Rollout] {
+		switch {
+		case i.State != state:
+		case cancelled[i.Rollout]:
 			leftOut++
+		case isHeld[i.Rollout]:
+			held++
 		}
 	}
 	s.filter.State = state
@@ -165,8 +170,9 @@ func retry(ctx context.Context, s *session) error {
 	if !s.waiting {
 		hint = counted(" (parked only; %s are waiting: -waiting hurries them)", waiting)
 	}
-	s.object(fields{"rollout": s.filter.Rollout, "account": s.filter.Account, "retried": n, "waiting": waiting, "leftOut": leftOut})
-	s.textf("%s ordered again%s%s", counts.Number(n), hint, counted("; %s left out, as their rollout is cancelled", leftOut))
+	s.object(fields{"rollout": s.filter.Rollout, "account": s.filter.Account, "retried": n, "waiting": waiting, "leftOut": leftOut, "held": held})
+	s.textf("%s ordered again%s%s%s", counts.Number(n), hint, counted("; %s left out, as their rollout is cancelled", leftOut),
+		counted("; %s are held until their rollout is resumed", held))
 	return nil
 }
 

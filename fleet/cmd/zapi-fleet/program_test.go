@@ -248,7 +248,7 @@ func TestJSON(t *testing.T) {
 		{"show", []string{"show", "-instance", bad}, 0, "account at attempts error instance kind policy rollout state worker", map[string]any{"state": "parked", "kind": "not found", "instance": bad}},
 		{"status", []string{"status", "-account", "acme0"}, 0, "account applied applying cancelled kinds parked pending rollout superseded waiting", map[string]any{"account": "acme0", "applied": 9.}},
 		{"status -list", []string{"status", "-list", "-state", "applied"}, 0, "account at attempts instance last policy rollout state worker", map[string]any{"state": "applied"}},
-		{"retry", []string{"retry", "-kind", "not found"}, 0, "account leftOut retried rollout waiting", map[string]any{"retried": 1.}},
+		{"retry", []string{"retry", "-kind", "not found"}, 0, "account held leftOut retried rollout waiting", map[string]any{"retried": 1.}},
 		{"pace", []string{"pace", "-account", "acme1", "-rate", "500"}, 0, "account burst rate", map[string]any{"rate": 500.}},
 		{"pause", []string{"pause", "-name", "a"}, 0, "message rollout", map[string]any{"rollout": "a"}},
 		{"resume", []string{"resume", "-name", "a"}, 0, "message rollout", nil},
@@ -304,7 +304,7 @@ func TestHaltAndMend(t *testing.T) {
 	assert.LessOrEqual(t, len(n.api.Requests()), 10+2*16+2*16, "10 refusals and the calls in flight, of two settings each at most")
 	n.writeCredentials(func(int, *zapi.Credentials) {})
 	time.Sleep(lookEvery)
-	assert.Contains(t, n.do(0, "retry", "-name", "a"), "ordered again")
+	assert.Regexp(t, `(\d+) ordered again.*; (\d+) are held until their rollout is resumed`, n.do(0, "retry", "-name", "a"))
 	n.do(0, "resume", "-name", "a")
 	assert.Contains(t, n.do(0, "watch", "-name", "a"), "a: 200 applied")
 	assert.Contains(t, worker.String(), "working for 200 instances")
