@@ -162,7 +162,7 @@ func (j *job) attempt(ctx context.Context, policy zapi.Policy, isSuspect bool) (
 	}
 	now, began := w.fleet.clock.now(), time.Now()
 	fence := j.status.Fence
-	next := claimed(j.status, j.order, w.name, now, now.Add(w.applyTimeout+w.fleet.timing.grace))
+	next := claimed(j.status, j.order, w.name, now, now.Add(w.applyTimeout+w.fleet.timing.grace), w.fleet.timing.ackWait/2)
 	// From here on it is carried to its end, also when ctx ends.
 	unbroken := context.WithoutCancel(ctx)
 	seq, err := w.fleet.store.Put(unbroken, store.Statuses, j.key, encode(next), j.status.seq)

@@ -62,15 +62,16 @@ func (s status) above(o order, state State, now time.Time) status {
 	}
 }
 
-// claimed returns the status that claims an order, with requests that may be sent until fence.
-func claimed(found status, o order, worker string, now, fence time.Time) status {
+// claimed returns the status that claims an order, with requests that may be sent until fence. An order whose worker has died is handed out
+// again after silence. One that comes sooner was given back, as the acknowledgement of its claim was lost.
+func claimed(found status, o order, worker string, now, fence time.Time, silence time.Duration) status {
 	s := found.above(o, Applying, now)
 	s.Worker, s.Fence, s.Claims = worker, latest(found.Fence, fence), 1
 	if !found.names(o) {
 		return s
 	}
 	s.Attempts, s.Limited, s.Claims = found.Attempts, found.Limited, found.Claims
-	if found.Worker != worker { // or the acknowledgement of its own claim was lost
+	if found.Worker != worker && now.Sub(found.At) >= silence {
 		s.Claims++
 	}
 	if now.Sub(latest(found.At, found.NotBefore)) <= untriedFor { // or it was held, or nobody worked: that time does not count

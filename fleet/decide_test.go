@@ -91,6 +91,7 @@ func TestClaimed(t *testing.T) {
 		{"the first", status{}, want},
 		{"of an older order: counts begin anew", status{Order: 9, State: Parked, Attempts: 8, Claims: 5, Limited: 3, Kind: "k", Error: "e"}, want},
 		{"again: counts go on", status{Order: 10, Rollout: "r", Policy: "p", State: Applying, Attempts: 2, Claims: 3, Limited: 5, Kind: "k", NotBefore: noon}, again},
+		{"the claim of another one that has given it back: no death", status{Order: 10, Rollout: "r", Policy: "p", State: Applying, Claims: 3, At: noon.Add(-14 * time.Second)}, own},
 		{"its own claim, whose acknowledgement was lost", status{Order: 10, Rollout: "r", Policy: "p", State: Applying, Worker: "w", Claims: 3}, own},
 		{"the same sequence, given twice: counts begin anew", status{Order: 10, Rollout: "q", Policy: "p", State: Applying, Attempts: 2, Claims: 3}, want},
 		{"a later fence stays", status{Order: 9, Fence: noon.Add(time.Hour)}, later},
@@ -102,7 +103,7 @@ func TestClaimed(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			assert.Equal(t, row.want, claimed(row.found, o, "w", noon, fence))
+			assert.Equal(t, row.want, claimed(row.found, o, "w", noon, fence, 15*time.Second))
 		})
 	}
 }
@@ -237,7 +238,7 @@ func TestBorneWith(t *testing.T) {
 			var longest time.Duration
 			for s.State != Parked {
 				require.Less(t, now.Sub(noon), 25*time.Hour)
-				s = claimed(s, o, "w", now, now.Add(time.Minute))
+				s = claimed(s, o, "w", now, now.Add(time.Minute), 15*time.Second)
 				s = settled(s, failureOf(row.err), time.Time{}, now, l, row.isAway)
 				if s.State == Waiting {
 					assert.Zero(t, s.Attempts)
@@ -410,7 +411,7 @@ func FuzzStatus(f *testing.F) {
 			assert.Equal(t, ask, v.action, "a newer status is never written over without asking")
 		}
 		if v.action == claim {
-			next := claimed(r, o, "w", noon, noon.Add(time.Minute))
+			next := claimed(r, o, "w", noon, noon.Add(time.Minute), 15*time.Second)
 			assert.Equal(t, seq, next.Order)
 			assert.False(t, next.Fence.Before(r.Fence), "a fence is never lowered by a claim")
 		}
