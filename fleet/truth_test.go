@@ -109,6 +109,35 @@ func TestSomeOrdersLost(t *testing.T) {
 	})
 }
 
+// What a newer rollout took over is superseded as long as its order is there, and then missing; no other instance stands in for it.
+func TestNewerOrdersLost(t *testing.T) {
+	t.Parallel()
+	onOneServer(t, func(t *testing.T, f *Fleet) {
+		targets := someTargets(60)
+		start(t, f, "b", policies[1], targets[:30])
+		start(t, f, "c", policies[2], targets[20:])
+		stream, err := raw(t, f).js.Stream(t.Context(), ordersStream)
+		require.NoError(t, err)
+		for _, target := range targets[25:30] {
+			e, err := f.store.Newest(t.Context(), store.Orders, target.key())
+			require.NoError(t, err)
+			require.NoError(t, stream.DeleteMsg(t.Context(), e.Seq))
+		}
+		progresses(t, f, "b", Progress{Total: 30, Pending: 20, Superseded: 5, Missing: 5})
+		progresses(t, f, "c", Progress{Total: 40, Pending: 35, Missing: 5})
+		assert.Equal(t, Receipt{Ordered: 5, Resumed: 20, Newer: 5}, start(t, f, "b", policies[1], targets[:30]))
+		progresses(t, f, "b", Progress{Total: 30, Pending: 25, Superseded: 5})
+		progresses(t, f, "c", Progress{Total: 40, Pending: 35, Missing: 5})
+		assert.Equal(t, Receipt{Ordered: 5, Resumed: 35}, start(t, f, "c", policies[2], targets[20:]))
+		progresses(t, f, "b", Progress{Total: 30, Pending: 20, Superseded: 10})
+
+		require.NoError(t, raw(t, f).js.DeleteStream(t.Context(), store.Targets.String()))
+		progresses(t, f, "b", Progress{Total: 30, Pending: 20, Superseded: 10})
+		assert.Equal(t, Receipt{Resumed: 20, Newer: 10}, start(t, f, "b", policies[1], targets[:30]), "which stores them again")
+		progresses(t, f, "b", Progress{Total: 30, Pending: 20, Superseded: 10})
+	})
+}
+
 // A damaged order is replaced. One of a later release is left, and counts as newer; the rollout can be done.
 func TestUnreadableOrders(t *testing.T) {
 	t.Parallel()
