@@ -205,7 +205,7 @@ func (s *starting) orderAll(ctx context.Context) error {
 			accounts[t.Account] = true
 		}
 		s.targets = append(s.targets, hashOf(t.key()))
-		canary := len(s.targets) <= s.rollout.Canary
+		canary := len(s.targets) <= s.entry.Canary // of the call that made the entry
 		group.Go(func() error { return s.orderOne(working, t.key(), canary) })
 		return nil
 	})
@@ -270,16 +270,21 @@ func (r *Receipt) add(o Receipt) {
 	r.Ordered, r.Resumed, r.Newer = r.Ordered+o.Ordered, r.Resumed+o.Resumed, r.Newer+o.Newer
 }
 
-// finish records what was done before anything is applied, writes for which instances the rollout was started by this call and earlier
+// finish records what was done before anything is applied, writes for which instances the rollout was started by this call and by earlier
 // ones, and lets the workers begin. While two calls of the same name run, the one that began last lets them.
 func (s *starting) finish(ctx context.Context) error {
 	detail := "policy " + s.order.Policy
-	if s.rollout.Canary > 0 {
-		detail += fmt.Sprintf(", canary %d", s.rollout.Canary)
+	if s.entry.Canary > 0 {
+		detail += fmt.Sprintf(", canary %d", s.entry.Canary)
 	}
 	if err := s.fleet.record(ctx, actionStart, s.rollout.Name, s.receipt.Ordered, "%s, %d resumed, %d left to newer rollouts",
 		detail, s.receipt.Resumed, s.receipt.Newer); err != nil {
 		return err
+	}
+	for key, o := range s.orders { // a Start that was killed has not said so, or its targets were lost
+		if o.sameRollout(s.order) {
+			s.targets = append(s.targets, hashOf(key))
+		}
 	}
 	entry, err := s.fleet.putRollout(ctx, s.rollout.Name, func(e *rollout) error {
 		if e.Number != s.order.Number {

@@ -192,7 +192,7 @@ func (t *tally) progress(now time.Time) Progress {
 		p.Missing += unknown - taken
 	}
 	p.PerSecond = float64(recent) / min(rateWindow, max(1, now.Sub(t.entry.Created).Seconds()))
-	if p.Held == "" && (p.PerSecond > 0 || open == p.Waiting) {
+	if p.Held == "" && !p.Ordering && (p.PerSecond > 0 || open == p.Waiting) {
 		if p.PerSecond > 0 {
 			p.Left = time.Duration(float64(open) / p.PerSecond * float64(time.Second))
 		}

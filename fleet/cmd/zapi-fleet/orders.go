@@ -23,7 +23,12 @@ func plan(ctx context.Context, s *session) error {
 		if err != nil {
 			return err
 		}
+		seen := make(map[fleet.Target]bool)
 		for target := range s.rollout.Targets {
+			if seen[target] {
+				continue
+			}
+			seen[target] = true
 			if _, ok := creds[target.Instance]; !ok {
 				lacking++
 			}

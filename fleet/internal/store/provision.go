@@ -97,6 +97,7 @@ func (s *JetStream) create(ctx context.Context, t Table) error {
 	case Orders: // one order for each instance: a newer one removes the older
 		c.Subjects, c.MaxMsgsPerSubject, c.Duplicates = []string{layout[t].subject + "*.*"}, 1, 10*time.Second
 		c.Compression = jetstream.S2Compression
+		c.FirstSeq = uint64(time.Now().UnixMicro()) // so that statuses of orders that were lost are not those of new ones
 	case Audit:
 		c.MaxAge, c.DenyDelete, c.DenyPurge = auditAge, true, true
 	}
@@ -106,8 +107,11 @@ func (s *JetStream) create(ctx context.Context, t Table) error {
 				Bucket: bucket, History: 1, Storage: c.Storage, Replicas: c.Replicas,
 			})
 		}
-		return s.js.CreateOrUpdateStream(ctx, c)
+		return s.js.CreateStream(ctx, c)
 	})
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // somebody else was faster
+		return nil
+	}
 	return err
 }
 

@@ -183,9 +183,9 @@ func testHandOut(t *testing.T, s store.Store) {
 		return n == 0
 	}
 	assert.True(t, idle())
-	for i := range 3 {
-		put(t, s, store.Orders, fmt.Sprintf("a.%d", i), "x", 0)
-	}
+	written := put(t, s, store.Orders, "a.0", "x", 0)
+	put(t, s, store.Orders, "a.1", "x", 0)
+	put(t, s, store.Orders, "a.2", "x", 0)
 	put(t, s, store.Orders, "b.0", "of another account", 0)
 	assert.Eventually(t, func() bool { // it is counted a moment later
 		n, err := s.Queued(ctx, "a")
@@ -195,7 +195,7 @@ func testHandOut(t *testing.T, s store.Store) {
 	require.Len(t, first, 1)
 	assert.Equal(t, "a.0", first[0].Entry().Key)
 	assert.Equal(t, "x", string(first[0].Entry().Value))
-	assert.EqualValues(t, 1, first[0].Entry().Seq)
+	assert.Equal(t, written, first[0].Entry().Seq)
 	rest := take(t, s, 5)
 	require.Len(t, rest, 2, "it waits for the others in vain")
 	first[0].Ack()
@@ -277,7 +277,7 @@ func TestLostBetween(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := serve(t, dir)
-	put(t, s, store.Orders, "a.b", "x", 0)
+	written := put(t, s, store.Orders, "a.b", "x", 0)
 	put(t, s, store.Statuses, "a.b", "x", 0)
 	js, err := jetstream.New(s.Conn())
 	require.NoError(t, err)
@@ -286,7 +286,7 @@ func TestLostBetween(t *testing.T) {
 	s = serve(t, dir)
 	e, err := s.Newest(t.Context(), store.Orders, "a.b")
 	require.NoError(t, err)
-	assert.EqualValues(t, 1, e.Seq)
+	assert.Equal(t, written, e.Seq)
 	e, err = s.Newest(t.Context(), store.Statuses, "a.b")
 	require.NoError(t, err)
 	assert.Zero(t, e.Seq)
