@@ -160,6 +160,7 @@ func (p *pacer) wait(ctx context.Context, n int) error {
 		case <-time.After(p.fleet.clock.until(at)):
 			return nil
 		case <-changed:
+			p.next, p.until = time.Time{}, time.Time{} // the slice in hand may begin when an older pace or a 429 ends
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -301,6 +301,41 @@ func TestPaceOfThoseWhoWait(t *testing.T) {
 	})
 }
 
+// A new pace ends the wait also where the slice in hand, which begins when a 429 ends, has several calls.
+func TestPaceEndsAHold(t *testing.T) {
+	t.Parallel()
+	f := open(t, Embedded(t.TempDir()))
+	ctx, pace := t.Context(), Pace{PerSecond: 20, Burst: 1}
+	require.NoError(t, f.SetPace(ctx, "acme", pace))
+	p := newPacer(f, "acme", pace)
+	for range 6 { // until a slice is as long as several calls
+		require.NoError(t, p.wait(ctx, 1))
+	}
+	require.NoError(t, p.hold(ctx, f.clock.now().Add(time.Hour)))
+	waited := make(chan error)
+	go func() {
+		for range 6 { // past the slice in hand
+			if err := p.wait(ctx, 1); err != nil {
+				waited <- err
+			}
+		}
+		waited <- nil
+	}()
+	select {
+	case err := <-waited:
+		require.Fail(t, "it is not held", "%v", err)
+	case <-time.After(2 * time.Second):
+	}
+	require.NoError(t, f.SetPace(ctx, "acme", pace))
+	p.set(pace)
+	select {
+	case err := <-waited:
+		assert.NoError(t, err)
+	case <-time.After(10 * time.Second):
+		assert.Fail(t, "it is held still")
+	}
+}
+
 // All workers together stay within the pace.
 func TestPace(t *testing.T) {
 	t.Parallel()
