@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/zapi-go/zapi"
 	"github.com/zapi-go/zapi/fleet"
 )
 
@@ -135,6 +136,46 @@ func TestCanaryOfAll(t *testing.T) {
 	code := run(t.Context(), []string{"start", "-name", "r", "-canary", "5", "-policy", policy, "-targets", targets, "-dir", t.TempDir()}, &out, &errs)
 	assert.Zero(t, code, "%s", &errs)
 	assert.Contains(t, out.String(), "the first 2 are begun;")
+}
+
+// What start, resume and plan say is so, whatever else was done to the rollout.
+func TestWhatIsSaidOfAHold(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	policy, targets := write(t, "policy.yaml", "photo: {visibility: CONTACTS}\n"), write(t, "targets.csv", "account,instance\nacme,I1\nacme,I2\nacme,I1\n")
+	do := func(args ...string) string {
+		t.Helper()
+		var out, errs bytes.Buffer
+		assert.Zero(t, run(t.Context(), append(args, "-name", "r", "-dir", dir), &out, &errs), "%s", &errs)
+		return out.String()
+	}
+	files := []string{"-policy", policy, "-targets", targets}
+	started := append([]string{"start", "-canary", "1"}, files...)
+	assert.Contains(t, do(started...), "the first 1 are begun;")
+	credentials := write(t, "credentials.csv", "instance,token,clientToken\nI3,TOKEN123,CT123456\n")
+	assert.Contains(t, do(append([]string{"plan", "-credentials", credentials}, files...)...), "2 of the targets have no credentials")
+	do("resume")
+	assert.NotContains(t, do(started...), "are begun")
+	do("pause")
+	out := do(started...)
+	assert.NotContains(t, out, "are begun")
+	assert.Contains(t, out, "held: paused; to go on: zapi-fleet resume -name r")
+}
+
+// What has not been ordered to the end does not go on before it is.
+func TestResumeWhileOrdering(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f, err := fleet.Open(t.Context(), fleet.Embedded(dir))
+	require.NoError(t, err)
+	_, err = f.Start(t.Context(), fleet.Rollout{Name: "r", Policy: zapi.Policy{Online: zapi.OnlineSameAsLastSeen}, Targets: func(yield func(fleet.Target) bool) {
+		_ = yield(fleet.Target{Account: "acme", Instance: "I1"}) && yield(fleet.Target{})
+	}})
+	require.Error(t, err)
+	require.NoError(t, f.Close())
+	var out, errs bytes.Buffer
+	assert.Zero(t, run(t.Context(), []string{"resume", "-name", "r", "-dir", dir}, &out, &errs), "%s", &errs)
+	assert.Contains(t, out.String(), "start it again")
 }
 
 func TestVersion(t *testing.T) {

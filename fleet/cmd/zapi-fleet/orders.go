@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -25,13 +26,10 @@ func plan(ctx context.Context, s *session) error {
 		}
 		seen := make(map[fleet.Target]bool)
 		for target := range s.rollout.Targets {
-			if seen[target] {
-				continue
-			}
-			seen[target] = true
-			if _, ok := creds[target.Instance]; !ok {
+			if _, ok := creds[target.Instance]; !ok && !seen[target] {
 				lacking++
 			}
+			seen[target] = true
 		}
 		line["withoutCredentials"] = lacking
 	}
@@ -78,11 +76,30 @@ func order(ctx context.Context, s *session) error {
 	s.object(fields{"rollout": s.rollout.Name}, receipt)
 	s.textf("%s: %s ordered, %s resumed, %s left to newer rollouts",
 		s.rollout.Name, counts.Number(receipt.Ordered), counts.Number(receipt.Resumed), counts.Number(receipt.Newer))
-	if s.rollout.Canary > 0 {
-		begun := min(s.rollout.Canary, receipt.Ordered+receipt.Resumed+receipt.Newer)
-		s.textf("the first %s are begun; look at them with watch, then go on: zapi-fleet resume -name %s", counts.Number(begun), s.rollout.Name)
+	r, err := s.info(ctx)
+	reason, isCanary := strings.CutPrefix(r.Held, "canary: ")
+	begun, _, _ := strings.Cut(reason, " of ")
+	switch {
+	case err != nil:
+		return err
+	case !r.Cancelled.IsZero():
+		return fmt.Errorf("%s was cancelled meanwhile: what had not begun is taken back", r.Name)
+	case isCanary:
+		s.textf("the first %s are begun; look at them with watch, then go on: zapi-fleet resume -name %s", begun, r.Name)
+	case r.Held != "":
+		s.textf("held: %s; to go on: zapi-fleet resume -name %s", r.Held, r.Name)
 	}
 	return nil
+}
+
+// info describes the rollout that was named.
+func (s *session) info(ctx context.Context) (fleet.RolloutInfo, error) {
+	for r, err := range s.fleet.Rollouts(ctx) {
+		if err != nil || r.Name == s.filter.Rollout {
+			return r, err
+		}
+	}
+	return fleet.RolloutInfo{}, fleet.ErrNoRollout
 }
 
 // parseShare parses 5%, 0.05 or off.
@@ -106,7 +123,14 @@ func pause(ctx context.Context, s *session) error {
 }
 
 func resume(ctx context.Context, s *session) error {
-	return s.hold(s.fleet.Resume(ctx, s.filter.Rollout), "goes on within a minute; to see it: zapi-fleet watch -name ")
+	text := "goes on within a minute; to see it: zapi-fleet watch -name "
+	err := s.fleet.Resume(ctx, s.filter.Rollout)
+	if err == nil {
+		if r, err := s.info(ctx); err == nil && r.Ordering {
+			text = "goes on when it is ordered; if no start runs, start it again with -name "
+		}
+	}
+	return s.hold(err, text)
 }
 
 // hold says what pause or resume has done.
