@@ -178,6 +178,35 @@ func TestResumeWhileOrdering(t *testing.T) {
 	assert.Contains(t, out.String(), "start it again")
 }
 
+// What is lost is neither said to be done, nor to be ordered again where that cannot be.
+func TestWhatIsSaidOfALoss(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	policy, targets := write(t, "policy.yaml", "photo: {visibility: CONTACTS}\n"), write(t, "targets.csv", "account,instance\nacme,I1\nacme,I2\n")
+	do := func(code int, args ...string) string {
+		t.Helper()
+		var out, errs bytes.Buffer
+		assert.Equal(t, code, run(t.Context(), append(args, "-dir", dir), &out, &errs), "%s", &errs)
+		return out.String()
+	}
+	for _, name := range []string{"a", "b"} {
+		do(0, "start", "-name", name, "-policy", policy, "-targets", targets)
+	}
+	assert.Contains(t, do(1, "watch", "-name", "b", "-timeout", "1ns"), "not counted in time")
+	do(0, "cancel", "-name", "b")
+	for _, stream := range []string{"FLEET_ORDERS", "KV_fleet_policies"} {
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, "jetstream", "$G", "streams", stream)))
+	}
+	assert.Contains(t, do(1, "watch", "-name", "a", "-timeout", "1s"), "a: not done in time: 2 left")
+	assert.Contains(t, do(3, "watch", "-name", "a"), "a: 2 missing: start it again")
+	out := do(3, "watch", "-name", "b")
+	assert.Contains(t, out, "b: 2 missing, 0 applied")
+	assert.NotContains(t, out, "start it again")
+	out = do(0, "describe", "-name", "b")
+	assert.NotContains(t, out, "{}")
+	assert.Contains(t, out, "policy:   not known")
+}
+
 func TestVersion(t *testing.T) {
 	t.Parallel()
 	var stdout, stderr bytes.Buffer
@@ -240,6 +269,8 @@ func TestRemarks(t *testing.T) {
 		{"workers may yet come", pending, false, []string{"", "no worker yet"}},
 		{"some wait, and then are late", waiting, false, []string{"2 workers, rate limited 9, tried again by 03:00:30", "2 workers, rate limited 9"}},
 		{"away", waiting, true, []string{"the engine is away for 1s", "the engine is away for 1m30s"}},
+		{"all wait, and nobody is seen", fleet.Progress{Total: 9, Applied: 5, Waiting: 4}, false, []string{"rate limited 9, tried again by 03:00:30", "no worker has been seen for 2 min, rate limited 9"}},
+		{"some are applied, and nobody is seen", fleet.Progress{Total: 9, Applied: 5, Pending: 4}, false, []string{"", "no worker has been seen for 2 min"}},
 		{"done", fleet.Progress{Total: 9, Applied: 9}, false, []string{"", ""}},
 	} {
 		t.Run(row.name, func(t *testing.T) {

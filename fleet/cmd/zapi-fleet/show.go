@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -102,6 +103,9 @@ func describe(ctx context.Context, s *session) error {
 		policy, err := yaml.Marshal(map[string]any{"policy": r.Policy})
 		if err != nil {
 			return err
+		}
+		if reflect.ValueOf(r.Policy).IsZero() { // no policy is empty
+			policy = []byte("policy:   not known: the engine has lost it, or you may not read it")
 		}
 		for line := range strings.SplitSeq(strings.TrimSpace(string(policy)), "\n") {
 			s.textf("%s", line)

@@ -174,14 +174,18 @@ func (w *watcher) remarks(p fleet.Progress) (all []string) {
 		return []string{fmt.Sprintf("the engine is away for %v", time.Since(*away).Round(time.Second))}
 	}
 	unseen := time.Since(w.worked)
+	if w.worked.IsZero() { // by this watch, and who has worked has done nothing for a minute before
+		unseen = time.Minute + time.Since(w.began)
+	}
 	switch {
 	case p.Pending+p.Applying+p.Waiting == 0 || p.Ordering:
 	case p.Workers == 1:
 		all = append(all, "1 worker")
 	case p.Workers > 0:
 		all = append(all, counts.Number(p.Workers)+" workers")
+	case p.Pending+p.Applying == 0 && time.Now().Before(w.until): // nobody has anything to do before
 	case w.worked.IsZero() && time.Since(w.began) < unseenFor:
-	case w.worked.IsZero():
+	case w.worked.IsZero() && p.Applied+p.Parked+p.Waiting == 0:
 		all = append(all, "no worker yet")
 	case p.Held == "" && unseen > time.Minute:
 		all = append(all, fmt.Sprintf("no worker has been seen for %.0f min", unseen.Minutes()))
@@ -207,7 +211,10 @@ func (w *watcher) conclude(ctx context.Context, err error) error {
 	case code == exitWrong:
 		text = fmt.Sprintf("still ordering: %s so far; start it again to go on", counts.Number(p.Total))
 	case timedOut:
-		code, text = exitInterrupted, fmt.Sprintf("not done in time: %s left", counts.Number(p.Pending+p.Applying+p.Waiting))
+		code, text = exitInterrupted, fmt.Sprintf("not done in time: %s left", counts.Number(p.Pending+p.Applying+p.Waiting+p.Missing))
+		if p == (fleet.Progress{}) {
+			text = "not counted in time"
+		}
 	case code == exitHeld:
 		text = fmt.Sprintf("held: %s; to go on: zapi-fleet resume -name %s", strings.TrimPrefix(p.Held, "held: "), name)
 		w.object(fields{"rollout": name, "outcome": code.outcome()}, p)
@@ -223,8 +230,12 @@ func (w *watcher) conclude(ctx context.Context, err error) error {
 
 // ended says what is not as it was ordered, and what is.
 func ended(p fleet.Progress) string {
+	missing := "%s missing: start it again"
+	if p.Done() { // it was cancelled, so that cannot be
+		missing = "%s missing"
+	}
 	parts := []string{
-		counted("%s taken back", p.Cancelled), counted("%s parked", p.Parked), counted("%s missing: start it again", p.Missing),
+		counted("%s taken back", p.Cancelled), counted("%s parked", p.Parked), counted(missing, p.Missing),
 		counted("%s superseded", p.Superseded), counts.Number(p.Applied) + " applied",
 	}
 	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), ", ")
