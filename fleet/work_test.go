@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -304,36 +305,32 @@ func TestPaceOfThoseWhoWait(t *testing.T) {
 // A new pace ends the wait also where the slice in hand, which begins when a 429 ends, has several calls.
 func TestPaceEndsAHold(t *testing.T) {
 	t.Parallel()
-	f := open(t, Embedded(t.TempDir()))
-	ctx, pace := t.Context(), Pace{PerSecond: 20, Burst: 1}
-	require.NoError(t, f.SetPace(ctx, "acme", pace))
-	p := newPacer(f, "acme", pace)
-	for range 6 { // until a slice is as long as several calls
-		require.NoError(t, p.wait(ctx, 1))
-	}
-	require.NoError(t, p.hold(ctx, f.clock.now().Add(time.Hour)))
-	waited := make(chan error)
-	go func() {
-		for range 6 { // past the slice in hand
-			if err := p.wait(ctx, 1); err != nil {
-				waited <- err
-			}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(memory.New().Handle(nil), settings{log: slog.New(slog.DiscardHandler), timing: defaultTiming})
+		ctx, pace := t.Context(), Pace{PerSecond: 20, Burst: 1}
+		require.NoError(t, f.SetPace(ctx, "acme", pace))
+		p := newPacer(f, "acme", pace)
+		for range 6 { // until a slice is as long as several calls
+			require.NoError(t, p.wait(ctx, 1))
 		}
-		waited <- nil
-	}()
-	select {
-	case err := <-waited:
-		require.Fail(t, "it is not held", "%v", err)
-	case <-time.After(2 * time.Second):
-	}
-	require.NoError(t, f.SetPace(ctx, "acme", pace))
-	p.set(pace)
-	select {
-	case err := <-waited:
-		assert.NoError(t, err)
-	case <-time.After(10 * time.Second):
-		assert.Fail(t, "it is held still")
-	}
+		require.NoError(t, p.hold(ctx, f.clock.now().Add(time.Hour)))
+		waited := make(chan error, 1)
+		go func() {
+			var err error
+			for range 6 { // past the slice in hand
+				err = cmp.Or(err, p.wait(ctx, 1))
+			}
+			waited <- err
+		}()
+		time.Sleep(2 * time.Second)
+		require.Empty(t, waited, "it is not held")
+		require.NoError(t, f.SetPace(ctx, "acme", pace))
+		p.set(pace)
+		time.Sleep(10 * time.Second)
+		require.Len(t, waited, 1, "it is held still")
+		require.NoError(t, <-waited)
+		require.NoError(t, f.Close())
+	})
 }
 
 // All workers together stay within the pace.

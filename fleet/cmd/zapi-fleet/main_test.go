@@ -128,14 +128,20 @@ func TestOneLineAndExitCode2(t *testing.T) {
 	}
 }
 
+// prints runs the program, which has to end with code, and returns what it prints.
+func prints(t *testing.T, code int, args ...string) string {
+	t.Helper()
+	var out, errs bytes.Buffer
+	assert.Equal(t, code, run(t.Context(), args, &out, &errs), "%s", &errs)
+	return out.String()
+}
+
 // No more can be begun than there are.
 func TestCanaryOfAll(t *testing.T) {
 	t.Parallel()
 	policy, targets := write(t, "policy.yaml", "photo: {visibility: CONTACTS}\n"), write(t, "targets.csv", "account,instance\nacme,I1\nacme,I2\n")
-	var out, errs bytes.Buffer
-	code := run(t.Context(), []string{"start", "-name", "r", "-canary", "5", "-policy", policy, "-targets", targets, "-dir", t.TempDir()}, &out, &errs)
-	assert.Zero(t, code, "%s", &errs)
-	assert.Contains(t, out.String(), "the first 2 are begun;")
+	out := prints(t, 0, "start", "-name", "r", "-canary", "5", "-policy", policy, "-targets", targets, "-dir", t.TempDir())
+	assert.Contains(t, out, "the first 2 are begun;")
 }
 
 // What start, resume and plan say is so, whatever else was done to the rollout.
@@ -145,9 +151,7 @@ func TestWhatIsSaidOfAHold(t *testing.T) {
 	policy, targets := write(t, "policy.yaml", "photo: {visibility: CONTACTS}\n"), write(t, "targets.csv", "account,instance\nacme,I1\nacme,I2\nacme,I1\n")
 	do := func(args ...string) string {
 		t.Helper()
-		var out, errs bytes.Buffer
-		assert.Zero(t, run(t.Context(), append(args, "-name", "r", "-dir", dir), &out, &errs), "%s", &errs)
-		return out.String()
+		return prints(t, 0, append(args, "-name", "r", "-dir", dir)...)
 	}
 	files := []string{"-policy", policy, "-targets", targets}
 	started := append([]string{"start", "-canary", "1"}, files...)
@@ -173,9 +177,7 @@ func TestResumeWhileOrdering(t *testing.T) {
 	}})
 	require.Error(t, err)
 	require.NoError(t, f.Close())
-	var out, errs bytes.Buffer
-	assert.Zero(t, run(t.Context(), []string{"resume", "-name", "r", "-dir", dir}, &out, &errs), "%s", &errs)
-	assert.Contains(t, out.String(), "start it again")
+	assert.Contains(t, prints(t, 0, "resume", "-name", "r", "-dir", dir), "start it again")
 }
 
 // What is lost is neither said to be done, nor to be ordered again where that cannot be.
@@ -185,9 +187,7 @@ func TestWhatIsSaidOfALoss(t *testing.T) {
 	policy, targets := write(t, "policy.yaml", "photo: {visibility: CONTACTS}\n"), write(t, "targets.csv", "account,instance\nacme,I1\nacme,I2\n")
 	do := func(code int, args ...string) string {
 		t.Helper()
-		var out, errs bytes.Buffer
-		assert.Equal(t, code, run(t.Context(), append(args, "-dir", dir), &out, &errs), "%s", &errs)
-		return out.String()
+		return prints(t, code, append(args, "-dir", dir)...)
 	}
 	for _, name := range []string{"a", "b"} {
 		do(0, "start", "-name", name, "-policy", policy, "-targets", targets)
