@@ -155,8 +155,8 @@ func (j *job) attempt(ctx context.Context, policy zapi.Policy, isSuspect bool) (
 	if ctx.Err() != nil {
 		return status{}, verdict{action: delay} // another worker takes it
 	}
-	w.fleet.clock.check(ctx)           // the fence must not be too early; it may take seconds
-	r, err := w.holds.of(ctx, j.order) // last, as what it knows is a second old at most
+	w.fleet.clock.check(ctx) // before the hold, as it may take seconds; without it the fence might be too early
+	r, err := w.holds.of(ctx, j.order)
 	if err != nil || !r.Cancelled.IsZero() || r.holds(j.order) || !probe && health.isAway() {
 		return status{}, w.soon()
 	}
@@ -169,7 +169,8 @@ func (j *job) attempt(ctx context.Context, policy zapi.Policy, isSuspect bool) (
 	if err != nil {
 		return status{}, w.soon()
 	}
-	j.status, j.status.seq = next, seq
+	next.seq = seq
+	j.status = next
 	sent := time.Now()
 	err = j.apply(unbroken, began.Add(w.applyTimeout), policy)
 	outcome = j.outcome(unbroken, fence, err, probe)

@@ -62,8 +62,10 @@ func (s status) above(o order, state State, now time.Time) status {
 	}
 }
 
-// claimed returns the status that claims an order, with requests that may be sent until fence. An order whose worker has died is handed out
-// again after silence. One that comes sooner was given back, as the acknowledgement of its claim was lost.
+// claimed returns the status that claims an order, with requests that may be sent until fence.
+//
+// A claim of another worker is there because that one has died, or because it did not hear that its claim was written and gave the order back.
+// The order of a dead worker is not handed out before it has been silent for some time, so a younger claim was given back.
 func claimed(found status, o order, worker string, now, fence time.Time, silence time.Duration) status {
 	s := found.above(o, Applying, now)
 	s.Worker, s.Fence, s.Claims = worker, latest(found.Fence, fence), 1

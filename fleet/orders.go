@@ -128,7 +128,7 @@ func (s *starting) number(ctx context.Context) error {
 		if err != nil {
 			return engineError(ctx, "reading the last number", err)
 		}
-		own, highest, err := s.numbers(ctx)
+		highest, err := s.highest(ctx)
 		if err != nil {
 			return err
 		}
@@ -138,7 +138,7 @@ func (s *starting) number(ctx context.Context) error {
 		if highest == math.MaxUint64 { // somebody has written it
 			return engineError(ctx, "numbering the rollout", errors.New("no number is left above that of "+numberKey+" or of an order"))
 		}
-		number := cmp.Or(own, highest+1)
+		number := cmp.Or(s.ownNumber(), highest+1)
 		_, err = s.fleet.store.Put(ctx, store.Rollouts, numberKey, strconv.AppendUint(nil, max(number, highest), 10), last.Seq)
 		if isConflict(err) {
 			continue
@@ -158,25 +158,33 @@ func (s *starting) number(ctx context.Context) error {
 	}
 }
 
-// numbers returns the number that orders of this rollout have, and the highest of all.
-func (s *starting) numbers(ctx context.Context) (own, highest uint64, err error) {
-	if highest, err = s.fleet.store.LastSeq(ctx, store.Rollouts); err != nil {
-		return 0, 0, engineError(ctx, "reading the rollouts", err)
+// highest returns the highest of the numbers and sequences of rollouts, and of the numbers of orders.
+func (s *starting) highest(ctx context.Context) (uint64, error) {
+	highest, err := s.fleet.store.LastSeq(ctx, store.Rollouts)
+	if err != nil {
+		return 0, engineError(ctx, "reading the rollouts", err)
 	}
 	all, err := s.fleet.allRollouts(ctx)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	for _, r := range all {
 		highest = max(highest, r.Number)
 	}
 	for _, o := range s.orders {
 		highest = max(highest, o.Number)
+	}
+	return highest, nil
+}
+
+// ownNumber returns the number that orders of this rollout have, or 0.
+func (s *starting) ownNumber() (own uint64) {
+	for _, o := range s.orders {
 		if o.Rollout == s.order.Rollout && o.Policy == s.order.Policy {
 			own = max(own, o.Number)
 		}
 	}
-	return own, highest, nil
+	return own
 }
 
 // free gives the name back, unless another call has used it.
@@ -281,7 +289,7 @@ func (s *starting) finish(ctx context.Context) error {
 		detail, s.receipt.Resumed, s.receipt.Newer); err != nil {
 		return err
 	}
-	for key, o := range s.orders { // a Start that was killed has not said so, or its targets were lost
+	for key, o := range s.orders { // these are targets, too: a Start that was killed has not stored them, or they were lost
 		if o.sameRollout(s.order) {
 			s.targets = append(s.targets, hashOf(key))
 		}
@@ -290,7 +298,7 @@ func (s *starting) finish(ctx context.Context) error {
 		if e.Number != s.order.Number {
 			return errEntryLost
 		}
-		earlier, err := s.fleet.readTargets(ctx, *e)
+		earlier, err := s.fleet.readTargets(ctx, s.rollout.Name, e.Targets)
 		if err != nil {
 			return err
 		}

@@ -60,11 +60,7 @@ func (f *Fleet) Plan(ctx context.Context, r Rollout) (Plan, error) {
 	if s.orders, err = readAll(ctx, f, store.Orders, readOrder); err != nil {
 		return Plan{}, err
 	}
-	own, _, err := s.numbers(ctx)
-	if err != nil {
-		return Plan{}, err
-	}
-	s.order.Number = cmp.Or(entry.Number, own, math.MaxUint64) // that of a new rollout is above all others
+	s.order.Number = cmp.Or(entry.Number, s.ownNumber(), math.MaxUint64) // that of a new rollout is above all others
 	statuses, err := readAll(ctx, f, store.Statuses, readStatus)
 	if err != nil {
 		return Plan{}, err

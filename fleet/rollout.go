@@ -97,7 +97,7 @@ type rollout struct {
 	Number    uint64    `json:"number,omitempty"` // the higher one was begun later; 0 until it is known
 	Policy    string    `json:"policy"`
 	Total     int       `json:"total,omitempty"`   // instances; 0 until all is ordered
-	Targets   string    `json:"targets,omitempty"` // the keys of what is stored of them
+	Targets   string    `json:"targets,omitempty"` // the parts in which they are stored; see targets.go
 	Created   time.Time `json:"created"`
 	By        string    `json:"by,omitempty"`
 	Cancelled time.Time `json:"cancelled,omitzero"`

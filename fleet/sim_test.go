@@ -299,8 +299,9 @@ func (s *sim) faults(who string, worker int) memory.Faults {
 				s.disturb(1)
 			}
 		}
-		f.LoseAck = f.LoseAck || deaf && strings.HasPrefix(call, "put "+store.Statuses.String())
-		if f.LoseAck && !deaf && (strings.HasPrefix(call, "put "+store.Statuses.String()) || strings.HasPrefix(call, "put "+store.Orders.String())) {
+		isStatus := strings.HasPrefix(call, "put "+store.Statuses.String())
+		f.LoseAck = f.LoseAck || deaf && isStatus
+		if f.LoseAck && !deaf && (isStatus || strings.HasPrefix(call, "put "+store.Orders.String())) {
 			s.disturb(1) // whether an outcome was in place, before another order replaced it, is then unknown
 		}
 		return f

@@ -36,26 +36,26 @@ func (t targets) with(other targets) targets {
 	return slices.Compact(all)
 }
 
-// readTargets reads the targets of the entry of a rollout. Parts that were lost are left out, as are all of a rollout of an earlier release.
-func (f *Fleet) readTargets(ctx context.Context, r rollout) (targets, error) {
+// readTargets reads the parts that the entry of a rollout names. It leaves out those that were lost. An entry of an earlier release names none.
+func (f *Fleet) readTargets(ctx context.Context, name, parts string) (targets, error) {
 	var all targets
-	for key := range strings.FieldsSeq(r.Targets) {
+	for key := range strings.FieldsSeq(parts) {
 		e, err := f.store.Newest(ctx, store.Targets, key)
 		if err != nil {
 			return nil, engineError(ctx, "reading the targets", err)
 		}
 		if contentKey(e.Value) != key {
-			f.log.WarnContext(ctx, "targets of a rollout are missing: start it again", "policy", r.Policy)
+			f.log.WarnContext(ctx, "targets of a rollout are missing: start it again", "rollout", name)
 			continue
 		}
 		part := make(targets, len(e.Value)/binary.Size(uint64(0)))
 		_, _ = binary.Decode(e.Value, binary.BigEndian, []uint64(part)) // it is as it was written
 		all = append(all, part...)
 	}
-	return all.with(nil), nil
+	return all, nil
 }
 
-// writeTargets stores the targets, and returns what the entry of the rollout names them by.
+// writeTargets stores the targets, and returns the parts for the entry of the rollout.
 func (f *Fleet) writeTargets(ctx context.Context, t targets) (string, error) {
 	var keys []string
 	for part := range slices.Chunk(t, int(f.store.MaxValue())/binary.Size(uint64(0))) {

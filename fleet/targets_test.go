@@ -26,7 +26,7 @@ func TestTargets(t *testing.T) {
 	keys, err := f.writeTargets(t.Context(), all)
 	require.NoError(t, err)
 	read := func() targets {
-		found, err := f.readTargets(t.Context(), rollout{Targets: keys})
+		found, err := f.readTargets(t.Context(), "r", keys)
 		require.NoError(t, err)
 		return found
 	}
@@ -44,7 +44,7 @@ func TestTargets(t *testing.T) {
 	rest := read()
 	assert.NotEmpty(t, rest)
 	assert.Less(t, len(rest), len(all))
-	none, err := f.readTargets(t.Context(), rollout{})
+	none, err := f.readTargets(t.Context(), "r", "")
 	require.NoError(t, err)
 	assert.Empty(t, none, "an earlier release did not store them")
 }

@@ -72,7 +72,7 @@ func (f *Fleet) watchEntry(ctx context.Context, name string, show func(Progress)
 	if err != nil {
 		return false, err
 	}
-	targets, err := f.readTargets(ctx, entry)
+	targets, err := f.readTargets(ctx, name, entry.Targets)
 	if err != nil {
 		return false, err
 	}

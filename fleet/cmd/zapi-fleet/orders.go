@@ -77,8 +77,7 @@ func order(ctx context.Context, s *session) error {
 	s.textf("%s: %s ordered, %s resumed, %s left to newer rollouts",
 		s.rollout.Name, counts.Number(receipt.Ordered), counts.Number(receipt.Resumed), counts.Number(receipt.Newer))
 	r, err := s.info(ctx)
-	reason, isCanary := strings.CutPrefix(r.Held, "canary: ")
-	begun, _, _ := strings.Cut(reason, " of ")
+	begun, isCanary := behindCanary(r)
 	switch {
 	case err != nil:
 		return err
@@ -100,6 +99,13 @@ func (s *session) info(ctx context.Context) (fleet.RolloutInfo, error) {
 		}
 	}
 	return fleet.RolloutInfo{}, fleet.ErrNoRollout
+}
+
+// behindCanary returns how many of a rollout are begun, if it is its canary that holds the rest.
+func behindCanary(r fleet.RolloutInfo) (begun string, ok bool) {
+	reason, ok := strings.CutPrefix(r.Held, "canary: ")
+	begun, _, _ = strings.Cut(reason, " of ")
+	return begun, ok
 }
 
 // parseShare parses 5%, 0.05 or off.
@@ -169,7 +175,8 @@ func retry(ctx context.Context, s *session) error {
 			return err
 		}
 		cancelled[r.Name] = !r.Cancelled.IsZero()
-		isHeld[r.Name] = r.Held != "" && !strings.HasPrefix(r.Held, "canary") // what is parked of that goes on
+		_, isCanary := behindCanary(r) // what is parked of that goes on
+		isHeld[r.Name] = r.Held != "" && !isCanary
 	}
 	state, waiting, leftOut, held := fleet.Parked, 0, 0, 0
 	if s.waiting {

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"iter"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/zapi-go/zapi"
 	"github.com/zapi-go/zapi/fleet"
 	"github.com/zapi-go/zapi/fleet/internal/counts"
 )
@@ -85,31 +85,28 @@ func describe(ctx context.Context, s *session) error {
 		return err
 	}
 	outcome := verdict(p).outcome()
-	for r, err := range s.fleet.Rollouts(ctx) {
-		if err != nil {
-			return err
-		}
-		if r.Name != s.filter.Rollout {
-			continue
-		}
-		s.object(fields{"rollout": r.Name, "outcome": outcome}, p, r)
-		s.table(0,
-			row{"rollout:", r.Name},
-			row{"begun:", when(r.Created) + " by " + r.By},
-			row{"outcome:", outcome},
-			row{"state:", state(r)},
-			row{"counts:", fmt.Sprintf("%s in all, %s pending, %s applying, %s waiting, %s",
-				counts.Number(p.Total), counts.Number(p.Pending), counts.Number(p.Applying), counts.Number(p.Waiting), ended(p))})
-		policy, err := yaml.Marshal(map[string]any{"policy": r.Policy})
-		if err != nil {
-			return err
-		}
-		if reflect.ValueOf(r.Policy).IsZero() { // no policy is empty
-			policy = []byte("policy:   not known: the engine has lost it, or you may not read it")
-		}
-		for line := range strings.SplitSeq(strings.TrimSpace(string(policy)), "\n") {
-			s.textf("%s", line)
-		}
+	r, err := s.info(ctx)
+	if err != nil {
+		return err
+	}
+	s.object(fields{"rollout": r.Name, "outcome": outcome}, p, r)
+	s.table(0,
+		row{"rollout:", r.Name},
+		row{"begun:", when(r.Created) + " by " + r.By},
+		row{"outcome:", outcome},
+		row{"state:", state(r)},
+		row{"counts:", fmt.Sprintf("%s in all, %s pending, %s applying, %s waiting, %s",
+			counts.Number(p.Total), counts.Number(p.Pending), counts.Number(p.Applying), counts.Number(p.Waiting), ended(p))})
+	if r.Policy == (zapi.Policy{}) {
+		s.textf("policy:   not known: the engine has lost it, or you may not read it")
+		return nil
+	}
+	policy, err := yaml.Marshal(map[string]any{"policy": r.Policy})
+	if err != nil {
+		return err
+	}
+	for line := range strings.SplitSeq(strings.TrimSpace(string(policy)), "\n") {
+		s.textf("%s", line)
 	}
 	return nil
 }

@@ -174,7 +174,7 @@ func (w *watcher) remarks(p fleet.Progress) (all []string) {
 		return []string{fmt.Sprintf("the engine is away for %v", time.Since(*away).Round(time.Second))}
 	}
 	unseen := time.Since(w.worked)
-	if w.worked.IsZero() { // by this watch, and who has worked has done nothing for a minute before
+	if w.worked.IsZero() { // a worker that did something within a minute before this watch would have counted
 		unseen = time.Minute + time.Since(w.began)
 	}
 	switch {
